@@ -1,0 +1,28 @@
+"""Safe online hyperparameter adaptation inside a running training.
+
+Read `autotunenet.tuner` first: it is the loop. This package imports no torch; `autotunenet.adapters.pytorch` does.
+"""
+
+from autotunenet.snapshots import Snapshot, SnapshotBuffer
+from autotunenet.space import Categorical, Float, Int, SearchSpace
+from autotunenet.tuner import Tuner
+from autotunenet.types import Action, Decision, Health, Hyperparams, Observation, Stateful, TrainingRun
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Action",
+    "Categorical",
+    "Decision",
+    "Float",
+    "Health",
+    "Hyperparams",
+    "Int",
+    "Observation",
+    "SearchSpace",
+    "Snapshot",
+    "SnapshotBuffer",
+    "Stateful",
+    "TrainingRun",
+    "Tuner",
+]

@@ -1,0 +1,1 @@
+"""Frameworks -> `TrainingRun`. Import the adapter you need: this package imports none of them by itself."""

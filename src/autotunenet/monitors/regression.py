@@ -1,0 +1,89 @@
+"""The loss is clearly and persistently worse than it already was."""
+
+from __future__ import annotations
+
+import math
+
+from autotunenet.monitors.base import Monitor
+from autotunenet.types import Health
+
+
+class Regression(Monitor):
+    """Compares each loss with the best level reached so far.
+
+    The level is the mean over `window` losses, the reference its minimum, at first simply the first loss. A loss above
+    ``reference + rtol * abs(reference) + atol`` is a breach: suspect. `patience` breaches in a row: unstable. Several
+    in a row are asked for because single batches vary; the absolute part because a relative one vanishes as the loss
+    nears zero.
+
+    Args:
+        rtol: Relative tolerance, 0 or more.
+        atol: Absolute tolerance in units of the loss, 0 or more. None: 5 % of the first finite loss, so that the
+            default fits losses of any scale.
+        patience: Breaches in a row that make the run unstable, at least 1.
+        window: Losses that are averaged for the level, at least 1.
+        cooldown: Steps after a reset in which a breach is never more than suspect, 0 or more.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+
+    >>> monitor = Regression(rtol=0.5, atol=0.0, patience=2, window=1)
+    >>> [monitor.update(loss, step).value for step, loss in enumerate([1.0, 0.5, 0.8, 0.9], start=1)]
+    ['stable', 'stable', 'suspect', 'unstable']
+    """
+
+    state_names = ("_reference", "_scale", "_recent", "_num_breaches", "_cooldown_left")
+
+    def __init__(
+        self, *, rtol: float = 0.5, atol: float | None = None, patience: int = 5, window: int = 20, cooldown: int = 0
+    ) -> None:
+        if not (math.isfinite(rtol) and rtol >= 0):
+            raise ValueError(f"Regression: rtol must be a finite number, 0 or more, got {rtol}")
+        if atol is not None and not (math.isfinite(atol) and atol >= 0):
+            raise ValueError(f"Regression: atol must be a finite number, 0 or more, or None, got {atol}")
+        if patience < 1 or window < 1 or cooldown < 0:
+            raise ValueError(
+                "Regression: patience and window must be at least 1 and cooldown at least 0, "
+                f"got patience={patience}, window={window}, cooldown={cooldown}"
+            )
+        self.rtol, self.atol, self.patience, self.window, self.cooldown = rtol, atol, patience, window, cooldown
+        self._reference: float | None = None
+        self._scale: float | None = None  # magnitude of the first finite loss
+        self._recent: list[float] = []
+        self._num_breaches = 0
+        self._cooldown_left = 0
+
+    def update(self, loss: float, step: int) -> Health:
+        """Judge one step."""
+        cooling = self._cooldown_left > 0
+        self._cooldown_left -= cooling
+        if self._is_breach(loss):
+            self._num_breaches += 1
+            return Health.UNSTABLE if self._num_breaches >= self.patience and not cooling else Health.SUSPECT
+        self._num_breaches = 0
+        self._learn(loss)
+        return Health.STABLE
+
+    def reset(self, loss: float) -> None:
+        """Re-anchor at `loss`; the best level from before no longer counts."""
+        self._reference = loss if math.isfinite(loss) else None
+        self._recent = []
+        self._num_breaches = 0
+        self._cooldown_left = self.cooldown
+
+    def _is_breach(self, loss: float) -> bool:
+        if not math.isfinite(loss):
+            return True
+        if self._reference is None or self._scale is None:
+            return False
+        atol = 0.05 * self._scale if self.atol is None else self.atol
+        return loss > self._reference + self.rtol * abs(self._reference) + atol
+
+    def _learn(self, loss: float) -> None:
+        if self._scale is None:
+            self._scale = abs(loss)
+        self._recent = [*self._recent, loss][-self.window :]
+        if self._reference is None:
+            self._reference = loss
+        elif len(self._recent) == self.window:
+            self._reference = min(self._reference, sum(self._recent) / self.window)

@@ -1,0 +1,147 @@
+"""Records and protocols that every floor above speaks in. Imports nothing of ours, and no torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Protocol, runtime_checkable
+
+Hyperparams = Mapping[str, float]
+"""Hyperparameter values by name, for example ``{"lr": 0.1, "momentum": 0.9}``."""
+
+
+class Health(Enum):
+    """A monitor's verdict on one optimizer step."""
+
+    STABLE = "stable"
+    SUSPECT = "suspect"  # not bad enough to act on, too odd to be stored as good
+    UNSTABLE = "unstable"
+
+
+class Action(Enum):
+    """What the tuner did at the end of a control step."""
+
+    HOLD = "hold"
+    ADAPT = "adapt"
+    ROLLBACK = "rollback"
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """One control interval, as a controller and the history see it.
+
+    Attributes:
+        step: Optimizer steps so far, counted from 1; discarded steps count too.
+        metric: Lower is better. NaN and infinities are reports, not errors.
+        hyperparams: The values in force while `metric` arose, read back from the optimizer, not remembered.
+    """
+
+    step: int
+    metric: float
+    hyperparams: Hyperparams
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """One line of the history: what happened, and why.
+
+    Attributes:
+        observation: What was seen.
+        health: The monitor's verdict at that step.
+        action: What was done about it.
+        proposed: What the controller asked for.
+        applied: What is in force from now on, after guard or rollback, read back from the optimizer.
+        discarded_steps: Optimizer steps whose work this decision threw away.
+        reason: One sentence for a person.
+    """
+
+    observation: Observation
+    health: Health
+    action: Action
+    proposed: Hyperparams
+    applied: Hyperparams
+    discarded_steps: int
+    reason: str
+
+    def to_record(self) -> dict[str, Any]:
+        """Return a flat dict of plain values (str, int, float, dict), for JSON, logs and data frames.
+
+        >>> seen = Observation(step=8, metric=0.5, hyperparams={"lr": 0.1})
+        >>> record = Decision(seen, Health.STABLE, Action.ADAPT, {"lr": 0.3}, {"lr": 0.2}, 0, "bounded").to_record()
+        >>> record["step"], record["action"], record["applied"]
+        (8, 'adapt', {'lr': 0.2})
+        >>> Decision.from_record(record).observation == seen
+        True
+        """
+        return {
+            "step": self.observation.step,
+            "metric": self.observation.metric,
+            "in_force": dict(self.observation.hyperparams),
+            "health": self.health.value,
+            "action": self.action.value,
+            "proposed": dict(self.proposed),
+            "applied": dict(self.applied),
+            "discarded_steps": self.discarded_steps,
+            "reason": self.reason,
+        }
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Decision:
+        """Inverse of `to_record`; further keys in `record` are left alone."""
+        return cls(
+            observation=Observation(record["step"], record["metric"], record["in_force"]),
+            health=Health(record["health"]),
+            action=Action(record["action"]),
+            proposed=record["proposed"],
+            applied=record["applied"],
+            discarded_steps=record["discarded_steps"],
+            reason=record["reason"],
+        )
+
+
+@runtime_checkable
+class Stateful(Protocol):
+    """State that can be saved and resumed bit for bit. The two names are torch's own.
+
+    A state dict holds only tensors, dicts, lists, tuples, strings, numbers, booleans and None, so that a checkpoint
+    loads with ``torch.load(..., weights_only=True)``.
+    """
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what `load_state_dict` needs to go on bit for bit."""
+        ...
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a saved state."""
+        ...
+
+
+class TrainingRun(Protocol):
+    """The port between the tuner and a framework. `autotunenet.adapters.pytorch.TorchRun` is the one for torch."""
+
+    def get_hyperparams(self) -> dict[str, float]:
+        """Read the values now in force."""
+        ...
+
+    def set_hyperparams(self, hyperparams: Hyperparams) -> None:
+        """Put values in force. Names that are left out stay as they are."""
+        ...
+
+    def copy_into(self, buffers: dict[str, Any] | None) -> dict[str, Any]:
+        """Copy the live state into `buffers`, in place where they fit; allocate where they do not. Return them."""
+        ...
+
+    def copy_from(self, buffers: dict[str, Any]) -> None:
+        """Copy `buffers` over the live state, in place; the two never share memory afterwards."""
+        ...
+
+
+def is_finite(values: Hyperparams) -> bool:
+    """Whether every value is a finite number.
+
+    >>> is_finite({"lr": 0.1}), is_finite({"lr": float("nan")})
+    (True, False)
+    """
+    return all(math.isfinite(value) for value in values.values())
