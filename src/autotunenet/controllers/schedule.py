@@ -74,7 +74,7 @@ def one_cycle(total: int, warmup: float = 0.3, start: float = 1 / 25, final: flo
 
     def factor(t: int) -> float:
         t = min(t, total - 1)
-        if t <= top:
+        if t < top:
             return _cosine_between(start, 1.0, t / top)
         return _cosine_between(1.0, final, (t - top) / (total - 1 - top))
 

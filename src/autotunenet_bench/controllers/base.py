@@ -1,0 +1,77 @@
+"""The base of the benchmark's controllers: what a config says about one, and how it is built."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from autotunenet import SearchSpace
+from autotunenet.controllers import Controller
+from autotunenet.guards import Guard, chain, cooldown, max_delta, warmup, within
+from autotunenet_bench.types import Horizon
+
+Observable = Literal["val_loss", "val_accuracy", "train_loss"]
+
+DIRECTIONS: dict[Observable, Literal["min", "max"]] = {"val_loss": "min", "val_accuracy": "max", "train_loss": "min"}
+"""Which way each metric that a controller can be shown is better."""
+
+
+class ControllerConfig(BaseModel, ABC):
+    """A controller as it stands in a config, with the safeguards around it.
+
+    Baselines run bare (unbounded, no rollback), as their users run them today; `SafeControllerConfig` is the base of
+    the online methods, which have the safeguards on. Either can be set the other way.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    observe: Observable = Field("val_loss", description="the metric that the controller sees after every epoch")
+    max_delta: float | None = Field(
+        None, gt=0, le=10, description="largest relative change of a value per control step; null: unbounded"
+    )
+    within_space: bool = Field(False, description="whether values are kept inside the task's search space")
+    warmup: int = Field(0, ge=0, description="control steps at the start in which nothing is changed")
+    cooldown: int = Field(0, ge=0, description="control steps after each permitted one in which nothing is changed")
+    rollback: Literal["none", "hyperparameters", "full"] = Field(
+        "none", description="what is restored when the run becomes unstable"
+    )
+    backoff: float = Field(0.5, gt=0, lt=1, description="factor on lr after a rollback; compounds")
+    label: str | None = Field(None, min_length=1, max_length=60, description="name in tables; default: made from name")
+
+    @property
+    def display(self) -> str:
+        """The name in tables and plots."""
+        return self.label or self.name
+
+    @property
+    def interval(self) -> int | None:
+        """Control interval in optimizer steps; None: one control step at the end of every epoch."""
+        return None
+
+    @abstractmethod
+    def build(self, horizon: Horizon, space: SearchSpace, seed: int) -> Controller:
+        """Return a fresh controller for one run. `seed` is that of its own random stream."""
+
+    def build_guard(self, space: SearchSpace) -> Guard:
+        """Return the guard that the config asks for, the box last."""
+        guards = [warmup(self.warmup), cooldown(self.cooldown)]
+        if self.max_delta is not None:
+            guards.append(max_delta(self.max_delta))
+        if self.within_space:
+            guards.append(within(space))
+        return chain(*guards)
+
+
+class SafeControllerConfig(ControllerConfig):
+    """An online method, with guard and rollback on."""
+
+    max_delta: float | None = Field(
+        0.5, gt=0, le=10, description="largest relative change of a value per control step; null: unbounded"
+    )
+    within_space: bool = Field(True, description="whether values are kept inside the task's search space")
+    rollback: Literal["none", "hyperparameters", "full"] = Field(
+        "full", description="what is restored when the run becomes unstable"
+    )

@@ -1,0 +1,132 @@
+"""A finished (or interrupted) run as metrics and reports read it: built from its events, and from nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from autotunenet.types import Action, Decision
+from autotunenet_bench.types import Event
+
+
+@dataclass(frozen=True, slots=True)
+class EpochRecord:
+    """One epoch of training and the validation after it.
+
+    Attributes:
+        epoch: Counted from 1.
+        step: Optimizer steps done by the end of this epoch, discarded ones included.
+        losses: Training loss of every step of this epoch, in order; may hold NaN and infinities.
+        val: Validation metrics after this epoch: ``{"loss": ..., "accuracy": ...}``, accuracy in [0, 1].
+        hyperparams: In force at the end of this epoch, before the controller heard of `val`.
+        train_seconds: Forward, backward, optimizer step.
+        eval_seconds: The validation pass.
+        control_seconds: Inside the tuner.
+    """
+
+    epoch: int
+    step: int
+    losses: Sequence[float]
+    val: Mapping[str, float]
+    hyperparams: Mapping[str, float]
+    train_seconds: float
+    eval_seconds: float
+    control_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Trigger:
+    """When the regime struck: the first epoch and step under it, and a sentence about what it did."""
+
+    epoch: int
+    step: int
+    description: str
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """Everything measured in one run.
+
+    Attributes:
+        spec: The resolved run spec (``spec.json``): task, regime, controller, seed, data and so on, as plain values.
+        initial_val: Validation metrics before the first step.
+        initial_hyperparams: In force at the first step.
+        epochs: In order; fewer than ``spec["num_epochs"]`` while `finished` is false.
+        decisions: Everything the tuner decided, in order.
+        trigger: None when the regime never struck.
+        num_restarts: Times training began anew; 0 for every online method.
+        weights_sha256: Of the final weights; empty while `finished` is false.
+        wall_seconds: From the first step to the last, summed over interruptions.
+        finished: Whether the run came to its end.
+    """
+
+    spec: Mapping[str, Any]
+    initial_val: Mapping[str, float]
+    initial_hyperparams: Mapping[str, float]
+    epochs: Sequence[EpochRecord]
+    decisions: Sequence[Decision]
+    trigger: Trigger | None
+    num_restarts: int
+    weights_sha256: str
+    wall_seconds: float
+    finished: bool
+
+    @property
+    def losses(self) -> list[float]:
+        """Training loss of every step of the run, in order."""
+        return [loss for epoch in self.epochs for loss in epoch.losses]
+
+    @property
+    def rollbacks(self) -> list[Decision]:
+        """The decisions that threw work away to return to a known good state."""
+        return [decision for decision in self.decisions if decision.action is Action.ROLLBACK]
+
+    @property
+    def label(self) -> tuple[str, str, str]:
+        """Display names (task, regime, controller) under which runs that differ only by seed are grouped."""
+        return self.spec["labels"]["task"], self.spec["labels"]["regime"], self.spec["labels"]["controller"]
+
+    @classmethod
+    def from_events(cls, spec: Mapping[str, Any], events: Iterable[Event]) -> Trace:
+        """Build a trace from the rows of ``events.jsonl``.
+
+        Args:
+            spec: The run's resolved spec.
+            events: Rows in order. The first must be the "start" row.
+
+        Raises:
+            ValueError: If the rows do not begin with a "start" row.
+        """
+        epochs: list[EpochRecord] = []
+        decisions: list[Decision] = []
+        trigger: Trigger | None = None
+        start: Event | None = None
+        end: Event | None = None
+        for event in events:
+            kind = event["event"]
+            if kind == "start":
+                start = event
+            elif kind == "decision":
+                decisions.append(Decision.from_record(event))
+            elif kind == "trigger":
+                trigger = Trigger(event["epoch"], event["step"], event["description"])
+            elif kind == "epoch":
+                fields = {name: event[name] for name in ("epoch", "step", "losses", "val", "hyperparams")}
+                epochs.append(EpochRecord(**fields, **event["clock"]))
+            elif kind == "end":
+                end = event
+        if start is None:
+            raise ValueError("the events of a run must begin with a 'start' row; this run has none")
+        return cls(
+            spec=spec,
+            initial_val=start["val"],
+            initial_hyperparams=start["hyperparams"],
+            epochs=epochs,
+            decisions=decisions,
+            trigger=trigger,
+            num_restarts=end["num_restarts"] if end else 0,
+            weights_sha256=end["weights_sha256"] if end else "",
+            wall_seconds=sum(e.train_seconds + e.eval_seconds + e.control_seconds for e in epochs),
+            finished=end is not None,
+        )

