@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -38,8 +38,13 @@ class DataInfo:
 class Batches(Protocol):
     """A resumable stream of batches: the same epoch number always gives the same batches in the same order."""
 
-    def epoch(self, epoch: int) -> Iterator[Batch]: ...
-    def __len__(self) -> int: ...
+    def epoch(self, epoch: int) -> Iterator[Batch]:
+        """Yield the batches of an epoch."""
+        ...
+
+    def __len__(self) -> int:
+        """Batches of one epoch."""
+        ...
 
 
 @dataclass
@@ -70,7 +75,14 @@ class Regime(Protocol):
     severity: float
     seed: int
 
-    def apply(self, epoch: int, model: nn.Module, data: TaskData, optimizer: Optimizer) -> None: ...
+    @property
+    def description(self) -> str:
+        """What changes at the trigger, in a sentence; with numbers once `apply` has seen the data."""
+        ...
+
+    def apply(self, epoch: int, model: nn.Module, data: TaskData, optimizer: Optimizer) -> None:
+        """Make the world what it is in `epoch`."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,5 +99,4 @@ class Horizon:
 
 
 EventSink = Callable[[Event], None]
-Summary = Mapping[str, float]
-"""Metric values of one run by metric name."""
+"""Told of every event of a run."""

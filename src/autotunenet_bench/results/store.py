@@ -1,10 +1,11 @@
 """Results on disk: one folder a run, written so that a kill at any moment loses at most the epoch in progress.
 
-    <root>/<run id>/spec.json       what was run, down to the last default; written once
-                    events.jsonl    one row an event, appended at the end of every epoch
-                    checkpoint.pt   everything needed to go on, and how long events.jsonl was then; gone when done
-                    status.json     running, done, failed or interrupted; replaced atomically
-                    error.txt       traceback of a failed run
+<root>/<run id>/spec.json       what was run, down to the last default; written once
+                events.jsonl    one row an event, appended at the end of every epoch
+                checkpoint.pt   everything needed to go on, and how long events.jsonl was then; gone when done
+                status.json     running, done, failed or interrupted; replaced atomically
+                error.txt       traceback of a failed run
+                output.txt      what the run printed, if anything
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any, Literal, Protocol
 
 import torch
 
+from autotunenet_bench.files import write_atomically
 from autotunenet_bench.results.trace import Trace
 from autotunenet_bench.types import Event
 
@@ -57,11 +59,12 @@ class RunFolder:
         """Make the folder and write ``spec.json``, unless a spec is there already."""
         self.path.mkdir(parents=True, exist_ok=True)
         if not (self.path / "spec.json").exists():
-            replace_atomically(self.path / "spec.json", spec.model_dump_json(indent=2).encode())
+            write_atomically(self.path / "spec.json", spec.model_dump_json(indent=2) + "\n")
 
     def clear(self) -> None:
         """Remove the run and everything in its folder."""
-        shutil.rmtree(self.path, ignore_errors=False) if self.path.exists() else None
+        if self.path.exists():
+            shutil.rmtree(self.path)
 
     # -- status ------------------------------------------------------------------------------------------------------
 
@@ -75,7 +78,7 @@ class RunFolder:
 
     def set_status(self, state: State, **details: Any) -> None:
         """Replace ``status.json``. `details` are plain values that help a person, for example ``error="..."``."""
-        replace_atomically(self.path / "status.json", json.dumps({"state": state, **details}).encode())
+        write_atomically(self.path / "status.json", json.dumps({"state": state, **details}) + "\n")
 
     def details(self) -> dict[str, Any]:
         """Return what `set_status` wrote; empty where nothing was."""
@@ -177,13 +180,6 @@ class ResultStore:
         for folder in self.folders():
             if any(True for _ in folder.events()):
                 yield folder.trace()
-
-
-def replace_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that a reader finds the old content or the new one, and never a part."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
 
 
 # JSON has no NaN and no infinity; rows carry them as the texts "nan", "inf" and "-inf".

@@ -1,0 +1,154 @@
+"""Finding a config and reading it: your own files first, then those that come with the package."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from autotunenet_bench.config.errors import ConfigError, Problem
+from autotunenet_bench.config.explain import explain
+from autotunenet_bench.config.models import RunConfig, SuiteConfig
+from autotunenet_bench.config.overrides import apply_override
+from autotunenet_bench.config.yaml import Document, decode, non_finite, parse_yaml
+
+
+@dataclass(frozen=True)
+class LoadedConfig:
+    """A config that has passed every check.
+
+    Attributes:
+        config: Its values.
+        name: The file's name without its ending; names the folder of the results.
+        path: The file that was read.
+        shipped: Whether it came with the package.
+    """
+
+    config: RunConfig | SuiteConfig
+    name: str
+    path: Path
+    shipped: bool
+
+
+def load_config(name: str, overrides: Sequence[str] = ()) -> LoadedConfig:
+    """Find, read, override and check a config.
+
+    Args:
+        name: A path, or the name of a shipped config: ``"mnist_data_shift"``, ``"configs/suites/demo.yaml"``.
+        overrides: Texts ``key.path=value``, applied in order.
+
+    Raises:
+        ConfigError: With every problem that was found.
+    """
+    path, shipped = find_config(name)
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise ConfigError([Problem(str(path), f"cannot be read: {error.strerror}", "check its permissions")]) from None
+    text = decode(raw, str(path))
+    return LoadedConfig(parse_config(text, str(path), overrides), path.stem, path, shipped)
+
+
+def parse_config(text: str, source: str, overrides: Sequence[str] = ()) -> RunConfig | SuiteConfig:
+    """Check the text of a config; a text that has ``tasks``, ``regimes`` and ``controllers`` is a suite.
+
+    Args:
+        text: YAML.
+        source: The file's name in messages.
+        overrides: Texts ``key.path=value``, applied in order.
+
+    Raises:
+        ConfigError: With every problem that was found.
+    """
+    document = parse_yaml(text, source)
+    if document.data is not None and not isinstance(document.data, dict):
+        kind = "a list" if isinstance(document.data, list) else "a single value"
+        rule = f"a config is a mapping of keys to values, this is {kind}"
+        raise ConfigError([Problem(document.where(()), rule, "begin with lines such as `task: mnist_cnn`")])
+    if document.data is None and not overrides:
+        mend = "begin with `task:`, `regime:` and `controller:`, or copy a shipped config"
+        raise ConfigError([Problem(document.where(()), "the config is empty", mend)])
+    for override in overrides:
+        apply_override(document, override)
+    return _check(document)
+
+
+def _check(document: Document) -> RunConfig | SuiteConfig:
+    data = document.data or {}
+    model = _choose_model(data)
+    problems = list(document.problems)
+    for loc, value in non_finite(data):
+        problems.append(Problem(document.where(loc), "must be a finite number", "write a large one", loc, value))
+    config = None
+    try:
+        # As JSON, so that a list is accepted for a tuple and nothing else is converted.
+        config = model.model_validate_json(json.dumps(data, default=str), strict=True)
+    except ValidationError as error:
+        known = {problem.loc for problem in problems}
+        problems += [problem for problem in explain(error, document, model) if problem.loc not in known]
+    if problems or config is None:
+        raise ConfigError(sorted(problems, key=lambda problem: _line(problem.where)))
+    return config
+
+
+def _choose_model(data: dict[str, Any]) -> type[RunConfig] | type[SuiteConfig]:
+    singular = sum(key in data for key in ("task", "regime", "controller"))
+    plural = sum(key in data for key in ("tasks", "regimes", "controllers"))
+    return SuiteConfig if plural > singular else RunConfig
+
+
+def _line(where: str) -> tuple[int, int]:
+    """Sort by line, overrides last."""
+    _, _, line = where.rpartition(":")
+    return (0, int(line)) if line.isdigit() and not where.startswith("--set") else (1, 0)
+
+
+def shipped_folder() -> Path:
+    """Return the folder of the configs that come with the package."""
+    return Path(str(resources.files("autotunenet_bench").joinpath("configs")))
+
+
+def shipped_configs() -> list[str]:
+    """Return the names of the configs that come with the package: ``"digits_quick"``, ``"suites/demo"``."""
+    folder = shipped_folder()
+    return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml"))
+
+
+def find_config(name: str) -> tuple[Path, bool]:
+    """Return the file that `name` means, and whether it is a shipped one.
+
+    A file of your own wins. The ending ``.yaml`` and, for shipped configs, the folders ``configs/`` and ``suites/``
+    may be left out.
+
+    Raises:
+        ConfigError: If there is no such file; the message lists near names and the shipped configs.
+    """
+    for path in (Path(name), Path(f"{name}.yaml")):
+        if path.is_file():
+            return path, False
+    short = name.removeprefix("./").removeprefix("configs/").removesuffix(".yaml")
+    known = shipped_configs()
+    for candidate in (short, f"suites/{short}"):
+        if candidate in known:
+            return shipped_folder() / f"{candidate}.yaml", True
+    if Path(name).is_dir():
+        inside = sorted(path.name for path in Path(name).glob("*.yaml"))
+        mend = f"name one of its files: {', '.join(inside)}" if inside else "it has no .yaml files"
+        raise ConfigError([Problem(name, "is a folder, a config is a file", mend)])
+    raise ConfigError([Problem(name, "there is no such file and no shipped config of this name", _near(name, known))])
+
+
+def _near(name: str, known: list[str]) -> str:
+    folder = Path(name).parent
+    own = [path.name for path in folder.glob("*.y*ml")] if folder.is_dir() else []
+    near = [str(folder / file) for file in difflib.get_close_matches(Path(name).name, own, n=3)]
+    stems = {Path(entry).name: entry for entry in known}
+    near += [stems[stem] for stem in difflib.get_close_matches(Path(name).stem, list(stems), n=3)]
+    hint = f"did you mean {' or '.join(repr(entry) for entry in near)}? " if near else ""
+    return f"{hint}shipped configs: {', '.join(known)}"

@@ -1,0 +1,202 @@
+"""What a config may say: one run over some seeds, or a suite of tasks x regimes x controllers x seeds."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from autotunenet.space import Categorical, Dimension, Float, Int, SearchSpace
+from autotunenet_bench.config.errors import did_you_mean
+from autotunenet_bench.config.member import Member
+from autotunenet_bench.controllers import CONTROLLERS
+from autotunenet_bench.controllers.base import ControllerConfig
+from autotunenet_bench.regimes import REGIMES
+from autotunenet_bench.regimes.base import RegimeConfig
+from autotunenet_bench.tasks import TASKS
+from autotunenet_bench.tasks.base import Task
+from autotunenet_bench.types import Horizon
+
+AnyTask = Annotated[Task, Member("task", TASKS)]
+AnyRegime = Annotated[RegimeConfig, Member("regime", REGIMES)]
+AnyController = Annotated[ControllerConfig, Member("controller", CONTROLLERS)]
+
+
+class Range(BaseModel):
+    """A range of one hyperparameter; replaces the task's own.
+
+    >>> Range(low=1e-5, high=1.0, log=True)
+    Range(low=1e-05, high=1.0, log=True)
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    low: float = Field(description="smallest value")
+    high: float = Field(description="largest value")
+    log: bool = Field(False, description="whether the order of magnitude is what is searched")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_bare_list(cls, value: Any) -> Any:
+        if isinstance(value, list | tuple):
+            bounds = "{low: 1e-5, high: 1.0, log: true}"
+            if len(value) == 2 and all(isinstance(bound, int | float) for bound in value):
+                bounds = f"{{low: {value[0]}, high: {value[1]}, log: {str(value[0] > 0).lower()}}}"
+            raise PydanticCustomError(
+                "range_list",
+                "a range is not a list, which could as well mean a choice; write {bounds}",
+                {"bounds": bounds},
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Range:
+        self.over(Float(0.0, 1.0))
+        return self
+
+    def over(self, dimension: Float | Int) -> Float | Int:
+        """Return a dimension of the same kind with these bounds.
+
+        Raises:
+            ValueError: If the bounds are not ordered, or not positive where `log` is set, or not whole for an `Int`.
+        """
+        if isinstance(dimension, Int):
+            if not (self.low.is_integer() and self.high.is_integer()):
+                raise ValueError(f"bounds must be whole numbers here, got low={self.low}, high={self.high}")
+            return Int(int(self.low), int(self.high), self.log)
+        return Float(self.low, self.high, self.log)
+
+
+def search_space(task: Task, ranges: Mapping[str, Range]) -> SearchSpace:
+    """Return the task's space with some ranges replaced.
+
+    Raises:
+        ValueError: If a name is not in the task's space, or is one that has choices instead of a range.
+    """
+    dimensions = dict(task.space)
+    for name, bounds in ranges.items():
+        dimensions[name] = _replaced(task, name, bounds)
+    return SearchSpace(dimensions)
+
+
+def _replaced(task: Task, name: str, bounds: Range) -> Dimension:
+    if name not in task.space:
+        known = ", ".join(task.space)
+        raise ValueError(f"{task.name} has no such hyperparameter; {did_you_mean(name, task.space)}it has {known}")
+    dimension = task.space[name]
+    if isinstance(dimension, Categorical):
+        raise ValueError(f"{task.name} has the choices {dimension.choices} here, no range; remove it")
+    replaced = bounds.over(dimension)
+    initial = task.defaults.get(name)
+    if initial is not None and not replaced.contains(initial):
+        raise ValueError(f"{task.name} starts from {initial:g}, outside of this range; widen it, or set task.{name}")
+    return replaced
+
+
+def _check_together(config: RunConfig | SuiteConfig) -> None:
+    """Check what depends on two keys at once; raise one ValidationError that points at every fault."""
+    errors: list[InitErrorDetails] = []
+
+    def check(loc: tuple[str | int, ...], value: Any, rule: Callable[[], object]) -> None:
+        try:
+            rule()
+        except ValueError as error:
+            kind = PydanticCustomError("value_error", "{error}", {"error": str(error)})
+            errors.append(InitErrorDetails(type=kind, loc=loc, input=value))
+
+    for task, (name, bounds) in itertools.product(config.tasks, config.space.items()):
+        check(("space", name), bounds, partial(_replaced, task, name, bounds))
+    # How many steps an epoch has is known only with the data; when a regime strikes is told in epochs.
+    horizon = Horizon(num_epochs=config.num_epochs, steps_per_epoch=1)
+    for index, regime in enumerate(config.regimes):
+        loc = ("regime",) if isinstance(config, RunConfig) else ("regimes", index)
+        check(loc, regime, partial(regime.start, horizon, config.seeds[0]))
+    if errors:
+        raise ValidationError.from_exception_data("config", errors)
+
+
+def _unique_seeds(seeds: tuple[int, ...]) -> tuple[int, ...]:
+    twice = sorted({seed for seed in seeds if seeds.count(seed) > 1})
+    if twice:
+        raise ValueError(f"a seed may stand once, {twice[0]} stands {seeds.count(twice[0])} times; remove the others")
+    return seeds
+
+
+def _unique_names(members: tuple[Any, ...]) -> tuple[Any, ...]:
+    first: dict[str, int] = {}
+    for index, member in enumerate(members):
+        if member.display in first:
+            raise ValueError(
+                f"items {first[member.display]} and {index} are both shown as {member.display!r}, so tables would "
+                "merge them; give one of them a `label:`, or remove it"
+            )
+        first[member.display] = index
+    return members
+
+
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
+Seeds = Annotated[tuple[Seed, ...], Field(min_length=1), AfterValidator(_unique_seeds)]
+
+
+class _Config(BaseModel):
+    """What runs and suites share."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    title: str | None = Field(None, min_length=1, max_length=120, description="the report's heading")
+    description: str | None = Field(None, max_length=2000, description="what the comparison asks")
+    num_epochs: int = Field(ge=1, le=10_000, description="passes over the training data")
+    seeds: Seeds = Field(description="one run is done per seed; equal seeds give equal runs")
+    num_threads: int = Field(1, ge=1, le=256, description="CPU threads of each run; part of what makes runs equal")
+    space: dict[str, Range] = Field({}, description="ranges that replace the task's own")
+
+
+class RunConfig(_Config):
+    """One task, regime and controller, over some seeds."""
+
+    task: AnyTask = Field(description="what is trained")
+    regime: AnyRegime = Field(description="what changes while it trains")
+    controller: AnyController = Field(description="who changes the hyperparameters")
+
+    @property
+    def tasks(self) -> Sequence[Task]:
+        """The task, as a suite has it."""
+        return (self.task,)
+
+    @property
+    def regimes(self) -> Sequence[RegimeConfig]:
+        """The regime, as a suite has it."""
+        return (self.regime,)
+
+    @property
+    def controllers(self) -> Sequence[ControllerConfig]:
+        """The controller, as a suite has it."""
+        return (self.controller,)
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> RunConfig:
+        _check_together(self)
+        return self
+
+
+class SuiteConfig(_Config):
+    """Every combination of the tasks, regimes, controllers and seeds."""
+
+    tasks: Annotated[tuple[AnyTask, ...], AfterValidator(_unique_names)] = Field(
+        min_length=1, description="what is trained"
+    )
+    regimes: Annotated[tuple[AnyRegime, ...], AfterValidator(_unique_names)] = Field(
+        min_length=1, description="what changes while it trains"
+    )
+    controllers: Annotated[tuple[AnyController, ...], AfterValidator(_unique_names)] = Field(
+        min_length=1, description="who changes the hyperparameters"
+    )
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> SuiteConfig:
+        _check_together(self)
+        return self

@@ -1,0 +1,165 @@
+"""YAML text to plain values, with the line of every key.
+
+The text is read twice: once as a tree of nodes, which know their lines and still show duplicate keys, and once as
+values. YAML 1.2 rules apply, so that ``1e-3`` is a number and ``no`` is a word.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
+from ruamel.yaml.reader import ReaderError
+
+from autotunenet_bench.config.errors import ConfigError, Loc, Problem
+
+MAX_BYTES = 256 * 1024
+MAX_VALUES = 20_000
+MAX_DEPTH = 32
+MAX_INT = 2**64
+
+
+@dataclass
+class Document:
+    """A parsed config.
+
+    Attributes:
+        source: The file's name as shown in messages.
+        data: Plain dicts, lists and scalars.
+        origins: Where values were written: ``"file:line"``, or the text of a ``--set``.
+        problems: Faults found so far that did not stop the parsing.
+    """
+
+    source: str
+    data: Any
+    origins: dict[Loc, str] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+
+    def where(self, loc: Loc) -> str:
+        """Return where `loc` was written, or the nearest of its parents that was."""
+        while loc and loc not in self.origins:
+            loc = loc[:-1]
+        return self.origins.get(loc, self.source)
+
+
+def decode(raw: bytes, source: str) -> str:
+    """Return the text of a file.
+
+    Raises:
+        ConfigError: If it is too large for a config, or not UTF-8.
+    """
+    if len(raw) > MAX_BYTES:
+        rule = f"a config may have {MAX_BYTES // 1024} KiB, this file has {len(raw) // 1024}"
+        raise ConfigError([Problem(source, rule, "is this the right file?")])
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise ConfigError([Problem(f"{source}:{line}", "the file is not UTF-8 text", "save it as UTF-8")]) from None
+
+
+def parse_yaml(text: str, source: str, *, numbered: bool = True) -> Document:
+    """Parse `text` into values.
+
+    Args:
+        text: One YAML document; may be empty, which gives ``data=None``.
+        source: Its name in messages.
+        numbered: Whether messages carry a line number.
+
+    Raises:
+        ConfigError: If the text is no YAML, or is too large or too deep once its aliases are written out.
+    """
+
+    def at(line: int) -> str:
+        return f"{source}:{line}" if numbered else source
+
+    yaml = YAML(typ="safe", pure=True)
+    yaml.allow_duplicate_keys = True  # reported below, all of them at once
+    try:
+        root = yaml.compose(text)
+        document = Document(source, None, {(): at(1)})
+        if root is not None:
+            _note_keys(root, document, at)
+            document.data = _unshared(yaml.load(text))
+    except ConfigError:  # is a ValueError too
+        raise
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        raise ConfigError([_syntax_problem(error, at(mark.line + 1 if mark else 1))]) from None
+    except ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        rule = f"the character U+{ord(text[error.position]):04X} is not allowed in YAML"
+        raise ConfigError([Problem(at(line), rule, "delete it")]) from None
+    except RecursionError:
+        raise ConfigError([Problem(at(1), "the values are nested too deep", "no config needs this")]) from None
+    except (YAMLError, ValueError) as error:  # ValueError: a date such as 2024-13-45
+        raise ConfigError([Problem(at(1), f"not valid YAML: {error}")]) from None
+    return document
+
+
+def _note_keys(root: Node, document: Document, at: Callable[[int], str]) -> None:
+    """Record where each key stands, and report duplicate keys and keys that are no text."""
+    for count, (loc, node) in enumerate(_walk(root)):
+        if count > MAX_VALUES or len(loc) > MAX_DEPTH:
+            limit = f"more than {MAX_VALUES} values" if count > MAX_VALUES else f"nesting deeper than {MAX_DEPTH}"
+            raise ConfigError([Problem(at(1), f"{limit}, aliases written out", "no config needs this")])
+        document.origins.setdefault(loc, at(node.start_mark.line + 1))
+        if not isinstance(node, MappingNode):
+            continue
+        first: dict[str, int] = {}
+        for key, _ in node.value:
+            line, here = key.start_mark.line + 1, (*loc, str(key.value))
+            if not key.tag.endswith((":str", ":merge")):
+                document.problems.append(Problem(at(line), "a key must be a word", "put it in quotes", here))
+            elif key.value in first:
+                rule = f"this key stands twice, first in line {first[key.value]}"
+                document.problems.append(Problem(at(line), rule, "delete one of them", here))
+            else:
+                document.origins[here] = at(line)
+            first.setdefault(str(key.value), line)
+
+
+def _walk(node: Node, loc: Loc = ()) -> Iterator[tuple[Loc, Node]]:
+    """Visit a node and everything below it; lazily, so that the visitor can stop a bomb of aliases."""
+    yield loc, node
+    if isinstance(node, MappingNode):
+        for key, value in node.value:
+            yield from _walk(value, (*loc, str(key.value)))
+    elif isinstance(node, SequenceNode):
+        for index, value in enumerate(node.value):
+            yield from _walk(value, (*loc, index))
+
+
+def _unshared(value: Any) -> Any:
+    """Copy what aliases share, so that an override of one place does not change the other."""
+    if isinstance(value, dict):
+        return {str(key): _unshared(item) for key, item in value.items()}
+    if isinstance(value, int) and abs(value) > MAX_INT:
+        return math.inf if value > 0 else -math.inf  # reported as such; Python refuses to print very long integers
+    return [_unshared(item) for item in value] if isinstance(value, list) else value
+
+
+def _syntax_problem(error: MarkedYAMLError, where: str) -> Problem:
+    words = " ".join(str(error.problem or error.context).split())
+    if "'\\t'" in words:
+        return Problem(where, "YAML is indented by spaces, here is a tab", "replace the tab by spaces")
+    if "mapping values are not allowed" in words:
+        return Problem(where, f"not valid YAML: {words}", "check the indentation, and put text with ': ' in quotes")
+    return Problem(where, f"not valid YAML: {words}", "check brackets, quotes and the indentation around this line")
+
+
+def non_finite(data: Any, loc: Loc = ()) -> Iterator[tuple[Loc, float]]:
+    """Yield every NaN and infinity in `data`; no key of a config takes one."""
+    if isinstance(data, float) and not math.isfinite(data):
+        yield loc, data
+    elif isinstance(data, dict):
+        for key, value in data.items():
+            yield from non_finite(value, (*loc, str(key)))
+    elif isinstance(data, list):
+        for index, value in enumerate(data):
+            yield from non_finite(value, (*loc, index))

@@ -1,0 +1,51 @@
+"""Training and validation parts that are the same in every run, whatever its seed."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def stratified_split(labels: NDArray[np.uint8], num_val: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Split examples so that every class has its share in the validation part.
+
+    The validation examples of a class are evenly spaced among its examples. No random generator takes part, so the
+    split cannot change with a library's version.
+
+    Args:
+        labels: Shape ``(n,)``.
+        num_val: Validation examples, ``1 <= num_val < n``.
+
+    Returns:
+        Indices of the training examples, shape ``(n - num_val,)``, and of the validation examples, shape
+        ``(num_val,)``; both ascending, together every index once.
+
+    Raises:
+        ValueError: If either part would be empty.
+
+    >>> train, val = stratified_split(np.array([0, 0, 0, 0, 1, 1]), num_val=3)
+    >>> train.tolist(), val.tolist()
+    ([0, 2, 4], [1, 3, 5])
+    """
+    if not 1 <= num_val < len(labels):
+        raise ValueError(f"num_val must be in [1, {len(labels) - 1}] so that both parts hold examples, got {num_val}")
+    _, codes, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    parts = [
+        np.flatnonzero(codes == code)[_evenly_spaced(count, quota)]
+        for code, (count, quota) in enumerate(zip(counts, _quotas(counts, num_val), strict=True))
+    ]
+    val = np.sort(np.concatenate(parts))
+    return np.setdiff1d(np.arange(len(labels)), val, assume_unique=True), val
+
+
+def _quotas(counts: NDArray[np.intp], total: int) -> NDArray[np.intp]:
+    """Share `total` among classes in proportion to `counts`, by the method of the largest remainder."""
+    # In whole numbers: exact, and so the same everywhere. Ties go to the lower class.
+    quotas, remainders = np.divmod(counts * total, counts.sum())
+    quotas[np.argsort(-remainders, kind="stable")[: total - quotas.sum()]] += 1
+    return quotas
+
+
+def _evenly_spaced(count: int, quota: int) -> NDArray[np.intp]:
+    """Pick `quota` of ``range(count)``: the middles of `quota` equal parts."""
+    return (2 * np.arange(quota) + 1) * count // (2 * max(quota, 1))

@@ -1,0 +1,146 @@
+"""Starting worker processes so that Ctrl-C, closed streams and unguarded scripts do them no harm."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pickle
+import signal
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import autotunenet_bench
+
+
+class Starter:
+    """Starts processes that run one function.
+
+    They are forked from a small server that has imported `preload` once, where the system has fork servers; a plain
+    fork would copy the threads and locks of the caller.
+
+    Args:
+        environment: Variables that must be set before libraries are loaded, such as ``OMP_NUM_THREADS``.
+        preload: Modules to import once, for all processes. Only the first call in the life of a process counts.
+        needs_main: Whether the processes need the caller's main module. Without it a script may do without an
+            ``if __name__ == "__main__"`` guard.
+    """
+
+    def __init__(self, environment: Mapping[str, str], preload: Sequence[str], needs_main: bool) -> None:
+        self._environment = {**environment, "PYTHONPATH": _python_path()}
+        self._needs_main = needs_main
+        has_forkserver = "forkserver" in multiprocessing.get_all_start_methods()
+        self._context: Any = multiprocessing.get_context("forkserver" if has_forkserver else "spawn")
+        if has_forkserver:
+            self._context.set_forkserver_preload(list(preload))
+        open_standard_streams()
+
+    def pipe(self) -> Any:
+        """Return the two ends of a channel."""
+        return self._context.Pipe()
+
+    def start(self, target: Callable[..., None], args: tuple[Any, ...]) -> BaseProcess:
+        """Return a running process. Workers inherit a blocked SIGINT, and must unblock it once they can bear it."""
+        process: BaseProcess = self._context.Process(target=target, args=args)
+        with ExitStack() as stack:
+            stack.enter_context(_environment(self._environment))
+            stack.enter_context(_blocked_interrupts())
+            if not self._needs_main:
+                stack.enter_context(_hidden_main())
+            process.start()
+        return process
+
+
+def refers_to_main(*values: Any) -> bool:
+    """Return whether a process that unpickles the values needs the caller's main module.
+
+    Raises:
+        TypeError, AttributeError, pickle.PicklingError: If a value cannot be pickled.
+
+    >>> refers_to_main(len, {"lr": 0.1})
+    False
+    """
+    return b"__main__" in pickle.dumps(values)
+
+
+def describe_exit(exitcode: int | None) -> str:
+    """Return in words how a process ended.
+
+    >>> describe_exit(-9)
+    'was killed by SIGKILL (often the system does this when memory runs out)'
+    >>> describe_exit(3)
+    'ended with exit code 3'
+    """
+    if exitcode is None or exitcode >= 0:
+        return f"ended with exit code {exitcode}"
+    try:
+        name = signal.Signals(-exitcode).name
+    except ValueError:
+        name = f"signal {-exitcode}"
+    hints = {
+        "SIGKILL": " (often the system does this when memory runs out)",
+        "SIGSEGV": " (a crash in compiled code)",
+        "SIGBUS": " (a crash in compiled code, or shared memory ran out)",
+        "SIGABRT": " (a crash in compiled code)",
+    }
+    return f"was killed by {name}{hints.get(name, '')}"
+
+
+def open_standard_streams() -> None:
+    """Open the null device where stdin, stdout or stderr is closed, lest a pipe take its number and be lost with it."""
+    for fd in range(3):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # takes the lowest free number, which is this one
+
+
+def _python_path() -> str:
+    # Fork servers before Python 3.12 do not take over sys.path, and could not preload a copy that is not installed.
+    here = str(Path(autotunenet_bench.__file__).parent.parent)
+    return os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")]))
+
+
+@contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    saved = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in saved.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+@contextmanager
+def _blocked_interrupts() -> Iterator[None]:
+    """Block SIGINT: a Ctrl-C in the seconds in which a child imports its modules would end it with a traceback."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    from multiprocessing import resource_tracker
+
+    resource_tracker.ensure_running()  # it unblocks SIGINT when it starts: have that behind us
+    previous = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, previous)
+
+
+@contextmanager
+def _hidden_main() -> Iterator[None]:
+    """Hide the main module, which new processes would otherwise import, and so run again if it has no guard."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main

@@ -1,0 +1,58 @@
+"""One line about everything that ``autotunenet-bench list`` knows."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from autotunenet_bench.config import shipped_configs
+from autotunenet_bench.config.files import shipped_folder
+from autotunenet_bench.config.yaml import parse_yaml
+from autotunenet_bench.controllers import CONTROLLERS
+from autotunenet_bench.metrics import METRICS
+from autotunenet_bench.regimes import REGIMES
+from autotunenet_bench.results.store import ResultStore
+from autotunenet_bench.tasks import TASKS
+
+Line = tuple[str, str]
+"""A name and what there is to say about it."""
+
+_FAMILIES: dict[str, Mapping[str, type[Any]]] = {"tasks": TASKS, "regimes": REGIMES, "controllers": CONTROLLERS}
+
+
+def describe(topic: str) -> list[Line]:
+    """Return the members of a topic: tasks, regimes, controllers, metrics, suites or configs.
+
+    >>> [name for name, _ in describe("regimes")][0]
+    'stationary'
+    """
+    if topic in _FAMILIES:
+        return [(name, _first_line(member)) for name, member in _FAMILIES[topic].items()]
+    if topic == "metrics":
+        return [(name, f"{metric.description} ({metric.direction.value})") for name, metric in METRICS.items()]
+    suites = [name for name in shipped_configs() if name.startswith("suites/")]
+    if topic == "suites":
+        return [(name.removeprefix("suites/"), _title(name)) for name in suites]
+    return [(name, _title(name)) for name in shipped_configs() if name not in suites]
+
+
+def describe_runs(out: Path) -> list[Line]:
+    """Return every run below the folders of `out`, with its state and how far it got."""
+    lines: list[Line] = []
+    for folder in sorted(path for path in out.glob("*/") if path.is_dir()):
+        for run in ResultStore(folder).folders():
+            epochs = sum(event["event"] == "epoch" for event in run.events())
+            lines.append((str(run.path), f"{run.status()}, {epochs} of {run.spec()['num_epochs']} epochs"))
+    return lines
+
+
+def _first_line(member: type[Any]) -> str:
+    return (inspect.getdoc(member) or "").partition("\n")[0]
+
+
+def _title(name: str) -> str:
+    path = shipped_folder() / f"{name}.yaml"
+    values = parse_yaml(path.read_text(encoding="utf-8"), str(path)).data
+    return str(values.get("title") or "")

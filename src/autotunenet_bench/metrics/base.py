@@ -1,0 +1,99 @@
+"""What a metric is, and the one rule for values that are not finite."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from autotunenet_bench.results.trace import Trace
+
+
+class Direction(Enum):
+    """Which way is better. Told once, at the metric, and never guessed from a name."""
+
+    MIN = "lower is better"
+    MAX = "higher is better"
+    NONE = "neither way is better"
+
+    @property
+    def arrow(self) -> str:
+        """A sign for table heads: down, up or nothing."""
+        return {Direction.MIN: "↓", Direction.MAX: "↑", Direction.NONE: ""}[self]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metric:
+    """One number of a finished run.
+
+    Attributes:
+        name: Its key in `METRICS` and its column in the CSV files.
+        function: Computes it from a trace; pure. NaN means that the run did not get far enough to measure it.
+        unit: For table heads; empty for a plain number.
+        direction: Which way is better.
+        description: One sentence for a reader.
+        formula: The exact definition, as text.
+    """
+
+    name: str
+    function: Callable[[Trace], float]
+    unit: str
+    direction: Direction
+    description: str
+    formula: str
+
+    @property
+    def title(self) -> str:
+        """The name in words."""
+        return self.name.replace("_", " ")
+
+    def __call__(self, trace: Trace) -> float:
+        """Compute the metric from `trace`."""
+        return float(self.function(trace))
+
+
+def fill_with_worst(values: Sequence[float], initial: float, direction: Direction) -> list[float]:
+    """Replace what is not finite by the worst finite value of the run, at least as bad as before training.
+
+    A diverged run would otherwise leave every average, and the method that diverges most often would look best.
+
+    Args:
+        values: Measurements of one run, in order.
+        initial: The measurement before the first step; it takes part in the choice of the worst.
+        direction: `Direction.MIN` where lower is better, `Direction.MAX` where higher is.
+
+    Returns:
+        As many values, all finite; where neither `initial` nor any value is finite, infinities of the bad sign.
+
+    >>> fill_with_worst([1.0, float("nan"), 3.5, float("inf")], initial=2.0, direction=Direction.MIN)
+    [1.0, 3.5, 3.5, 3.5]
+    >>> fill_with_worst([0.9, float("nan")], initial=0.1, direction=Direction.MAX)
+    [0.9, 0.1]
+    >>> fill_with_worst([float("nan")], initial=float("nan"), direction=Direction.MIN)
+    [inf]
+    """
+    finite = [value for value in (initial, *values) if math.isfinite(value)]
+    worst = max(finite, default=math.inf) if direction is Direction.MIN else min(finite, default=-math.inf)
+    return [value if math.isfinite(value) else worst for value in values]
+
+
+def val_losses(trace: Trace) -> list[float]:
+    """Validation loss after every epoch, by the rule of `fill_with_worst`."""
+    return _val_series(trace, "loss", Direction.MIN)
+
+
+def val_accuracies(trace: Trace) -> list[float]:
+    """Validation accuracy in [0, 1] after every epoch, by the rule of `fill_with_worst`.
+
+    All NaN for a task that does not report one.
+    """
+    if "accuracy" not in trace.initial_val:
+        return [math.nan] * len(trace.epochs)
+    # The worst an accuracy can be is 0, so a run in which not one is finite has that, and no infinity.
+    return [max(value, 0.0) for value in _val_series(trace, "accuracy", Direction.MAX)]
+
+
+def _val_series(trace: Trace, key: str, direction: Direction) -> list[float]:
+    values = [epoch.val.get(key, math.nan) for epoch in trace.epochs]
+    return fill_with_worst(values, trace.initial_val.get(key, math.nan), direction)

@@ -1,0 +1,12 @@
+"""Regimes: how the world changes while a model trains. One file a member, registered here."""
+
+from autotunenet_bench.regimes.base import RegimeConfig, TriggeredConfig
+from autotunenet_bench.regimes.data_shift import DataShift
+from autotunenet_bench.regimes.stationary import Stationary
+
+REGIMES: dict[str, type[RegimeConfig]] = {
+    "stationary": Stationary,
+    "data_shift": DataShift,
+}
+
+__all__ = ["REGIMES", "DataShift", "RegimeConfig", "Stationary", "TriggeredConfig"]

@@ -1,0 +1,63 @@
+"""What came out of a set of runs: a table for the terminal, an HTML page and CSV files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from autotunenet_bench.files import write_atomically
+from autotunenet_bench.report.csvs import curves_csv, decisions_csv, summary_csv
+from autotunenet_bench.report.html import render
+from autotunenet_bench.report.tables import summary_table
+from autotunenet_bench.results.trace import Trace
+
+__all__ = ["ReportPaths", "summary_table", "write_report"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportPaths:
+    """The files of a report."""
+
+    html: Path
+    summary_csv: Path
+    curves_csv: Path
+    decisions_csv: Path
+
+
+def write_report(
+    traces: Iterable[Trace],
+    folder: Path,
+    title: str,
+    description: str = "",
+    *,
+    failures: Mapping[str, str] | None = None,
+) -> ReportPaths:
+    """Write the report of `traces` into `folder`, which is made if it is not there.
+
+    Every file is replaced at once: a reader sees the old one or the new one. The bytes depend on the runs and on the
+    versions of the packages, not on the time; of the order of the runs, only on that of their first appearance.
+
+    Args:
+        traces: Runs, finished or not; an empty report says that it is.
+        folder: Where ``report.html``, ``summary.csv``, ``curves.csv`` and ``decisions.csv`` go.
+        title: Heading of the page.
+        description: A paragraph below it.
+        failures: What is known about runs that failed, by their names, so that the page can say it.
+
+    Returns:
+        The paths of the four files.
+    """
+    runs = list(traces)
+    paths = ReportPaths(
+        html=folder / "report.html",
+        summary_csv=folder / "summary.csv",
+        curves_csv=folder / "curves.csv",
+        decisions_csv=folder / "decisions.csv",
+    )
+    write_atomically(paths.summary_csv, summary_csv(runs))
+    write_atomically(paths.curves_csv, curves_csv(runs))
+    write_atomically(paths.decisions_csv, decisions_csv(runs))
+    # Last, so that whoever waits for the page finds the files beside it.
+    write_atomically(paths.html, render(runs, title=title, description=description, failures=failures))
+    return paths

@@ -1,0 +1,100 @@
+"""The numbers as CSV, for a spreadsheet or a notebook. Floats are written so that they read back unchanged.
+
+The three files share the columns of `_identity`; `run` counts the runs and joins the files.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from autotunenet.types import Action
+from autotunenet_bench.metrics import summarize
+from autotunenet_bench.report.aggregate import in_order
+from autotunenet_bench.results.trace import EpochRecord, Trace
+
+Record = dict[str, Any]
+
+
+def summary_csv(traces: Iterable[Trace]) -> str:
+    """One row a run, finished or not: every metric, the trigger and, as ``spec.*``, every field of the spec."""
+    return _to_csv(
+        {
+            **identity,
+            "finished": trace.finished,
+            **summarize(trace),
+            "initial_val_loss": trace.initial_val.get("loss", math.nan),
+            "trigger_epoch": trace.trigger.epoch if trace.trigger else None,
+            "trigger_step": trace.trigger.step if trace.trigger else None,
+            "weights_sha256": trace.weights_sha256,
+            **_flatten("spec", trace.spec),
+        }
+        for identity, trace in _identified(traces)
+    )
+
+
+def curves_csv(traces: Iterable[Trace]) -> str:
+    """One row a run and epoch. Values stand as measured: NaN and infinities are not replaced."""
+    return _to_csv(
+        {**identity, **_epoch_record(epoch)} for identity, trace in _identified(traces) for epoch in trace.epochs
+    )
+
+
+def decisions_csv(traces: Iterable[Trace]) -> str:
+    """One row for every decision that did something: all but HOLD."""
+    return _to_csv(
+        {**identity, **_flatten("", decision.to_record())}
+        for identity, trace in _identified(traces)
+        for decision in trace.decisions
+        if decision.action is not Action.HOLD
+    )
+
+
+def _identified(traces: Iterable[Trace]) -> Iterator[tuple[Record, Trace]]:
+    for run, trace in enumerate(in_order(traces), start=1):
+        task, regime, controller = trace.label
+        seed = trace.spec["seed"]
+        yield {"run": run, "task": task, "regime": regime, "controller": controller, "seed": seed}, trace
+
+
+def _epoch_record(epoch: EpochRecord) -> Record:
+    finite = [loss for loss in epoch.losses if math.isfinite(loss)]
+    return {
+        "epoch": epoch.epoch,
+        "step": epoch.step,
+        # Over the finite losses, beside the number of the others: one NaN would hide what the rest of the epoch did.
+        "train_loss": sum(finite) / len(finite) if finite else math.nan,
+        "num_non_finite_losses": len(epoch.losses) - len(finite),
+        **{f"val_{name}": value for name, value in epoch.val.items()},
+        **epoch.hyperparams,
+        "train_seconds": epoch.train_seconds,
+        "eval_seconds": epoch.eval_seconds,
+        "control_seconds": epoch.control_seconds,
+    }
+
+
+def _flatten(prefix: str, values: Mapping[str, Any]) -> Record:
+    """Nested mappings as dotted columns, lists as JSON."""
+    flat: Record = {}
+    for key, value in values.items():
+        name = f"{prefix}.{key}" if prefix else key
+        if isinstance(value, Mapping):
+            flat.update(_flatten(name, value))
+        else:
+            flat[name] = json.dumps(value) if isinstance(value, list | tuple) else value
+    return flat
+
+
+def _to_csv(records: Iterable[Record]) -> str:
+    """The records under the union of their columns, in order of appearance; what a record lacks stays empty."""
+    rows = list(records)
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns or ["run"], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()

@@ -1,0 +1,58 @@
+"""What must be said beside the numbers: runs that are missing, means that mix, claims that few seeds cannot carry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from autotunenet_bench.report.aggregate import Group, Row
+from autotunenet_bench.results.trace import Trace
+
+MIN_SEEDS = 10
+"""Seeds below which a report warns against claims."""
+
+
+def remarks(row: Row) -> list[str]:
+    """What a reader must know before believing the numbers of `row`; empty when nothing is wrong."""
+    found = []
+    if row.unfinished:
+        seeds = ", ".join(str(trace.spec["seed"]) for trace in row.unfinished)
+        found.append(
+            f"{row.controller}: {len(row.unfinished)} of {row.num_runs} runs did not finish (seed {seeds}); "
+            "they are in no mean and in no figure"
+        )
+    if row.differing:
+        found.append(
+            f"{row.controller}: runs of this name differ in more than the seed ({', '.join(row.differing)}); "
+            "their mean mixes configurations"
+        )
+    return found
+
+
+def num_seeds(runs: Iterable[Trace]) -> str:
+    """Number of seeds per task, regime and controller in words: ``3``, or ``1 to 3``."""
+    counts: dict[tuple[str, str, str], set[int]] = {}
+    for run in runs:
+        counts.setdefault(run.label, set()).add(run.spec["seed"])
+    sizes = sorted({len(seeds) for seeds in counts.values()})
+    return "" if not sizes else str(sizes[0]) if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
+
+
+def seeds_remark(groups: Sequence[Group]) -> str:
+    """What the smallest number of finished seeds cannot show; empty from `MIN_SEEDS` on, and without runs.
+
+    The bound is that of a paired, two-sided sign-flip test: with n pairs no p-value is below ``2 / 2**n``.
+    """
+    counts = [len({run.spec["seed"] for run in row.finished}) for group in groups for row in group.rows]
+    fewest = min(counts, default=MIN_SEEDS)
+    if fewest >= MIN_SEEDS:
+        return ""
+    seeds = f"{fewest} finished {'seed' if fewest == 1 else 'seeds'}"
+    if fewest < 2:
+        bound = "from one pair of runs nothing can be told apart from chance"
+    else:
+        bound = f"the smallest two-sided p-value that a paired sign-flip test can reach is {2 / 2**fewest:.3g}"
+    return (
+        f"At least one controller has only {seeds}: {bound}. With fewer than {MIN_SEEDS} seeds these numbers show what "
+        "happened in these runs; they do not show that one controller is better than another. A marked value is the "
+        "best mean and no more."
+    )

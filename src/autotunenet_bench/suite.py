@@ -1,0 +1,215 @@
+"""A whole suite, from its config to its report. The command line calls `run_suite`, and so can your own code."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from autotunenet_bench.config import ConfigError, Problem, RunConfig, RunSpec, SuiteConfig, expand
+from autotunenet_bench.data import DataSource
+from autotunenet_bench.executors import CellUpdate, run_cells
+from autotunenet_bench.files import write_atomically
+from autotunenet_bench.report import ReportPaths, write_report
+from autotunenet_bench.results import ResultStore, RunFolder, Trace
+from autotunenet_bench.types import DataInfo, Horizon
+
+
+class NoRunsError(ValueError):
+    """A report was asked for where there are no runs."""
+
+
+SUITE_FILE = "suite.json"
+"""Names the runs that a folder's report is about; older runs of other settings may lie beside them."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a suite is about to do.
+
+    Attributes:
+        specs: Every run of the suite, in the config's order.
+        pending: Those that are not finished yet.
+        num_resumed: How many of the pending runs go on from where they were interrupted.
+        num_workers: Processes that share the work.
+    """
+
+    specs: Sequence[RunSpec]
+    pending: Sequence[RunSpec]
+    num_resumed: int
+    num_workers: int
+
+    @property
+    def num_reused(self) -> int:
+        """How many runs are finished already."""
+        return len(self.specs) - len(self.pending)
+
+
+@dataclass(frozen=True)
+class SuiteResult:
+    """What a suite came to.
+
+    Attributes:
+        folder: Where everything lies.
+        traces: The runs that can be read, in the config's order; failed ones too, as far as they came.
+        failures: By run id, the last line of what went wrong.
+        report: The files that were written.
+    """
+
+    folder: Path
+    traces: Sequence[Trace]
+    failures: Mapping[str, str]
+    report: ReportPaths
+
+
+def run_suite(
+    config: RunConfig | SuiteConfig,
+    folder: Path,
+    source: DataSource,
+    *,
+    name: str = "suite",
+    num_workers: int | None = None,
+    fresh: bool = False,
+    on_plan: Callable[[Plan], None] = lambda plan: None,
+    on_update: Callable[[CellUpdate], None] = lambda update: None,
+) -> SuiteResult:
+    """Run what a config asks for and is not finished yet, and write the report.
+
+    Args:
+        config: From `load_config`, or made in Python.
+        folder: Where a folder a run, ``report.html`` and the CSV files go.
+        source: Where data may come from.
+        name: Heading of the report when the config has no title.
+        num_workers: Processes; None: as many as the cores allow.
+        fresh: Whether to throw finished runs of this config away and do them again.
+        on_plan: Called once, before the first run starts.
+        on_update: Called whenever a run makes progress.
+
+    Raises:
+        DataError: If the data of a task cannot be had.
+        ConfigError: If a regime or controller does not fit the length of the runs, or `folder` cannot be made.
+        KeyboardInterrupt: After the workers have stopped; finished runs stay and are reused the next time.
+    """
+    specs = resolve(config, source)
+    _make_folder(folder)
+    store = ResultStore(folder)
+    if fresh:
+        for spec in specs:
+            store.folder(spec).clear()
+    plan = make_plan(specs, store, num_workers)
+    on_plan(plan)
+    _write_suite_file(folder, config.title or name, config.description or "", specs)
+    failed = run_cells(
+        plan.pending,
+        root=folder,
+        source=source,
+        num_workers=plan.num_workers,
+        num_threads=config.num_threads,
+        on_update=on_update,
+    )
+    return rebuild_report(folder, {failure.run_id: failure.message for failure in failed})
+
+
+def rebuild_report(folder: Path, known_failures: Mapping[str, str] | None = None) -> SuiteResult:
+    """Write the report of a folder of results from the runs that lie in it.
+
+    Args:
+        folder: As `run_suite` left it. Without its ``suite.json``, every run below it is reported.
+        known_failures: Messages by run id, over those that the folder tells.
+
+    Raises:
+        NoRunsError: If there is nothing to report.
+    """
+    about = _read_suite_file(folder)
+    store = ResultStore(folder)
+    names = about.get("runs") or [run.path.name for run in store.folders()]
+    traces: list[Trace] = []
+    known = known_failures or {}
+    failures: dict[str, str] = {}
+    for name in names:
+        run = RunFolder(folder / name)
+        try:
+            if any(True for _ in run.events()):
+                traces.append(run.trace())
+            if name in known or run.status() == "failed":
+                failures[name] = known.get(name) or str(run.details().get("error", "no reason was stored"))
+        except (OSError, ValueError) as error:  # damaged by hand, or by a full disk: the other runs still count
+            failures[name] = str(error)
+    if not traces and not failures:
+        raise NoRunsError(f"{folder}: there are no runs in this folder; name one such as results/<name of the config>")
+    report = write_report(
+        traces, folder, about.get("title", folder.name), about.get("description", ""), failures=failures
+    )
+    return SuiteResult(folder, traces, failures, report)
+
+
+def resolve(config: RunConfig | SuiteConfig, source: DataSource) -> list[RunSpec]:
+    """Return the complete spec of every run; the data of each task are read once.
+
+    Every regime and controller is built once too, so that one which cannot be built stops the suite before its first
+    run and not hours later.
+
+    Raises:
+        DataError: If the data of a task cannot be had.
+        ConfigError: If a regime or controller does not fit the length of the runs.
+    """
+    infos: dict[str, DataInfo] = {}
+    horizons: dict[str, Horizon] = {}
+    for task in config.tasks:
+        data, infos[task.display] = task.load(source)
+        horizons[task.display] = Horizon(num_epochs=config.num_epochs, steps_per_epoch=len(data.train))
+    specs = [cell.resolve(infos[cell.task.display]) for cell in expand(config)]
+    problems = {str(problem): problem for spec in specs for problem in _misfits(spec, horizons[spec.task.display])}
+    if problems:
+        raise ConfigError(list(problems.values()))
+    return specs
+
+
+def _misfits(spec: RunSpec, horizon: Horizon) -> Iterator[Problem]:
+    try:
+        spec.regime.start(horizon, spec.seed)
+    except ValueError as error:
+        yield Problem(f"regime {spec.regime.display}", str(error))
+    try:
+        spec.controller.build(horizon, spec.search_space(), spec.seed)
+    except ValueError as error:
+        yield Problem(f"controller {spec.controller.display}", str(error))
+
+
+def make_plan(specs: Sequence[RunSpec], store: ResultStore, num_workers: int | None = None) -> Plan:
+    """Return what is left to do, and by how many processes."""
+    states = {spec.run_id: store.folder(spec).status() for spec in specs}
+    pending = [spec for spec in specs if states[spec.run_id] != "done"]
+    num_resumed = sum(states[spec.run_id] in ("running", "interrupted") for spec in pending)
+    threads = max((spec.num_threads for spec in pending), default=1)
+    workers = num_workers or max(1, num_cores() // threads)
+    return Plan(specs, pending, num_resumed, max(1, min(workers, len(pending))))
+
+
+def num_cores() -> int:
+    """Return how many cores this process may use, which is fewer than the machine has in a container."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        rule = f"no results can be written here: {error.strerror}"
+        raise ConfigError([Problem(str(folder), rule, "name another folder with --out")]) from None
+
+
+def _write_suite_file(folder: Path, title: str, description: str, specs: Sequence[RunSpec]) -> None:
+    about = {"title": title, "description": description, "runs": [spec.run_id for spec in specs]}
+    write_atomically(folder / SUITE_FILE, json.dumps(about, indent=2) + "\n")
+
+
+def _read_suite_file(folder: Path) -> dict[str, Any]:
+    path = folder / SUITE_FILE
+    about: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return about

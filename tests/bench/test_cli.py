@@ -1,0 +1,297 @@
+"""The command line: its exit codes and what it says. Whole runs through real processes are tested elsewhere."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from autotunenet_bench import cli
+from autotunenet_bench import suite as suite_module
+from autotunenet_bench.config import RunSpec, parse_config
+from autotunenet_bench.controllers import CONTROLLERS
+from autotunenet_bench.data import DataSource
+from autotunenet_bench.metrics import METRICS
+from autotunenet_bench.results.store import ResultStore
+from autotunenet_bench.suite import NoRunsError, make_plan, rebuild_report, resolve, run_suite
+from autotunenet_bench.types import Event
+
+CONFIG = """\
+task: digits_mlp
+regime: stationary
+controller: fixed
+num_epochs: 2
+seeds: [0, 1]
+"""
+Outcome = Callable[[RunSpec], str]
+
+
+def invoke(*arguments: str) -> Result:
+    return CliRunner().invoke(cli.app, list(arguments))
+
+
+def events(num_epochs: int) -> list[Event]:
+    clock = {"train_seconds": 0.1, "eval_seconds": 0.1, "control_seconds": 0.1}
+    rows: list[Event] = [{"event": "start", "hyperparams": {"lr": 0.1}, "val": {"loss": 2.3, "accuracy": 0.1}}]
+    for epoch in range(1, num_epochs + 1):
+        val = {"loss": 1 / epoch, "accuracy": 0.5}
+        row = {"event": "epoch", "epoch": epoch, "step": epoch, "losses": [1.0], "val": val}
+        rows.append({**row, "hyperparams": {"lr": 0.1}, "clock": clock})
+    return [*rows, {"event": "end", "num_restarts": 0, "weights_sha256": "ab"}]
+
+
+class FakeExecutor:
+    """Writes runs instead of training; a run's outcome is "done", "failed" or an interruption."""
+
+    def __init__(self, outcome: Outcome = lambda spec: "done") -> None:
+        self.outcome = outcome
+        self.started: list[RunSpec] = []
+
+    def __call__(self, specs: Sequence[RunSpec], *, root: Path, **options: Any) -> list[Any]:
+        for spec in specs:
+            self.started.append(spec)
+            folder = ResultStore(root).folder(spec)
+            folder.create(spec)
+            state = self.outcome(spec)
+            if state == "interrupted":
+                folder.set_status("interrupted")
+                raise KeyboardInterrupt
+            if state == "done":
+                folder.append(events(spec.num_epochs))
+                folder.set_status("done")
+            else:
+                folder.set_status("failed", error="RuntimeError: out of luck")
+        return []
+
+
+@pytest.fixture
+def executor(monkeypatch: pytest.MonkeyPatch) -> FakeExecutor:
+    fake = FakeExecutor()
+    monkeypatch.setattr(suite_module, "run_cells", fake)
+    return fake
+
+
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.yaml").write_text(CONFIG)
+    return "mine.yaml"
+
+
+# -- a run -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_ends_with_a_table_and_the_paths_of_the_report(config: str, executor: FakeExecutor) -> None:
+    result = invoke("run", "--config", config)
+    assert result.exit_code == 0, result.output
+    assert "2 runs in all" in result.output
+    assert "fixed" in result.output
+    for name in ("report.html", "summary.csv", "curves.csv", "decisions.csv"):
+        assert Path("results/mine", name).is_file()
+        assert str(Path("results/mine", name)) in result.output
+
+
+def test_finished_runs_are_reused_and_this_is_said(config: str, executor: FakeExecutor) -> None:
+    invoke("run", "--config", config)
+    again = invoke("run", "--config", config)
+    assert "2 finished runs reused; --fresh runs them again" in again.output
+    assert (again.exit_code, len(executor.started)) == (0, 2)
+    fresh = invoke("run", "--config", config, "--fresh")
+    assert "reused" not in fresh.output
+    assert len(executor.started) == 4
+
+
+def test_a_larger_config_reuses_what_it_shares(config: str, executor: FakeExecutor) -> None:
+    invoke("run", "--config", config)
+    result = invoke("run", "--config", config, "--set", "seeds=[0, 1, 2]")
+    assert "3 runs in all; 2 finished runs reused" in result.output
+    assert [spec.seed for spec in executor.started] == [0, 1, 2]
+
+
+def test_runs_of_other_settings_in_the_folder_are_not_mixed_in(config: str, executor: FakeExecutor) -> None:
+    invoke("run", "--config", config)
+    invoke("run", "--config", config, "--set", "num_epochs=1")
+    assert len(rebuild_report(Path("results/mine")).traces) == 2
+
+
+def test_out_and_set_reach_the_run(config: str, executor: FakeExecutor) -> None:
+    invoke("run", "-c", config, "--out", "elsewhere", "--set", "controller=cosine", "--set", "controller.final=0.5")
+    assert executor.started[0].controller == CONTROLLERS["cosine"](name="cosine", final=0.5)  # type: ignore[call-arg]
+    assert Path("elsewhere/mine/report.html").is_file()
+
+
+def test_a_failed_run_leaves_the_others_and_ends_in_1(config: str, executor: FakeExecutor) -> None:
+    executor.outcome = lambda spec: "failed" if spec.seed == 0 else "done"
+    result = invoke("run", "--config", config)
+    assert result.exit_code == 1
+    run_id = executor.started[0].run_id
+    assert "1 run failed" in result.output
+    assert f"{run_id}: RuntimeError: out of luck" in result.output
+    assert str(Path("results/mine", run_id)) in result.output
+    assert Path("results/mine/report.html").is_file()
+
+
+def test_an_interruption_says_how_to_go_on(
+    config: str, executor: FakeExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ["run", "--config", config, "--set", "seeds=[0, 1]", "--fresh"]
+    monkeypatch.setattr(sys, "orig_argv", ["python", "run_benchmark.py", *arguments[1:]])
+    executor.outcome = lambda spec: "interrupted" if spec.seed == 1 else "done"
+    result = invoke(*arguments)
+    assert result.exit_code == 130
+    assert "python run_benchmark.py --config mine.yaml --set 'seeds=[0, 1]'\n" in result.output
+    executor.outcome = lambda spec: "done"
+    result = invoke(*arguments[:-1])
+    assert "1 finished run reused; --fresh runs them again; 1 interrupted run continued" in result.output
+
+
+def test_the_command_to_go_on_is_the_one_that_was_typed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        sys, "orig_argv", ["/venv/bin/python", "/venv/bin/autotunenet-bench", "suite", "a b", "--fresh"]
+    )
+    monkeypatch.setattr("shutil.which", lambda name: "/venv/bin/autotunenet-bench")
+    assert cli.continue_command() == "autotunenet-bench suite 'a b'"
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    assert cli.continue_command() == "/venv/bin/python /venv/bin/autotunenet-bench suite 'a b'"
+
+
+# -- what is refused -------------------------------------------------------------------------------------------------
+
+
+def test_a_faulty_config_is_refused_with_every_problem(config: str, executor: FakeExecutor) -> None:
+    result = invoke("run", "-c", config, "--set", "num_epochs=0", "--set", "controller.max_dleta=1")
+    assert result.exit_code == 2
+    assert "--set num_epochs=0: num_epochs = 0: must be a whole number >= 1" in result.output
+    assert "did you mean 'max_delta'?" in result.output
+    assert "2 problems; nothing was run." in result.output
+    assert not Path("results").exists()
+
+
+def test_missing_data_are_refused(config: str, executor: FakeExecutor, tmp_path: Path) -> None:
+    result = invoke("run", "-c", config, "--set", "task=mnist_cnn", "--data-dir", str(tmp_path / "nowhere"))
+    assert result.exit_code == 2
+    assert "nowhere" in result.output
+    assert "Traceback" not in result.output
+
+
+def test_a_place_that_cannot_hold_results_is_refused(config: str, executor: FakeExecutor) -> None:
+    result = invoke("run", "-c", config, "--out", config)
+    assert result.exit_code == 2
+    assert "mine.yaml/mine: no results can be written here: Not a directory; name another folder" in result.output
+
+
+@pytest.mark.parametrize(
+    "arguments", [["run"], ["run", "-c", "nope"], ["suite", "nope"], ["list", "nope"], ["report", "nope"]]
+)
+def test_wrong_usage_ends_in_2(arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = invoke(*arguments)
+    assert result.exit_code == 2, result.output
+    assert "Traceback" not in result.output
+
+
+def test_the_process_shows_problems_without_a_traceback(tmp_path: Path) -> None:
+    (tmp_path / "bad.yaml").write_text(CONFIG + "num_epoch: 3\n")
+    command = [sys.executable, "-m", "autotunenet_bench", "run", "--config", "bad.yaml"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("bad.yaml:6: num_epoch = 3: unknown key; did you mean 'num_epochs'?")
+    assert "Traceback" not in done.stderr
+
+
+# -- help and lists --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", [[], ["run"], ["suite"], ["list"], ["report"]])
+def test_help_teaches_by_examples(command: list[str]) -> None:
+    result = invoke(*command, "--help")
+    assert result.exit_code == 0
+    assert f"autotunenet-bench {' '.join(command)}".rstrip() in result.output.partition("\n")[2]
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from autotunenet_bench.cli import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "print([name for name in ('torch', 'numpy', 'matplotlib', 'pydantic') if name in sys.modules])"
+    )
+    begin = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.endswith("[]\n")
+    assert time.perf_counter() - begin < 10  # 0.1 s on an idle machine
+
+
+def test_version() -> None:
+    result = invoke("--version")
+    assert (result.exit_code, result.output.startswith("autotunenet-bench ")) == (0, True)
+
+
+def test_list_has_every_member() -> None:
+    result = invoke("list")
+    assert all(f"\n  {name} " in result.output for name in [*CONTROLLERS, *METRICS, "demo", "digits_quick"])
+
+
+def test_list_runs_shows_states(config: str, executor: FakeExecutor) -> None:
+    assert "no runs here" in invoke("list", "runs").output
+    executor.outcome = lambda spec: "failed" if spec.seed == 0 else "done"
+    invoke("run", "--config", config)
+    lines = invoke("list", "runs").output.splitlines()
+    assert sorted(line.partition("  ")[2].split("  ")[1] for line in lines if "mine" in line) == [
+        "done, 2 of 2 epochs",
+        "failed, 0 of 2 epochs",
+    ]
+
+
+# -- the library below -----------------------------------------------------------------------------------------------
+
+
+def test_report_rebuilds_what_was_lost(config: str, executor: FakeExecutor) -> None:
+    invoke("run", "--config", config)
+    page = Path("results/mine/report.html")
+    before = page.read_bytes()
+    page.unlink()
+    result = invoke("report", "results/mine", "--out", "pages/mine.html")
+    assert result.exit_code == 0, result.output
+    assert page.read_bytes() == Path("pages/mine.html").read_bytes() == before
+
+
+def test_a_damaged_run_is_named_and_the_others_are_reported(config: str, executor: FakeExecutor) -> None:
+    invoke("run", "--config", config)
+    damaged = next(Path("results/mine").glob("*-s0-*/events.jsonl"))
+    damaged.write_text("nonsense\n")
+    result = invoke("report", "results/mine")
+    assert result.exit_code == 1
+    assert f"{damaged}:1: this row is damaged" in result.output
+
+
+def test_a_folder_without_runs_has_no_report(tmp_path: Path) -> None:
+    with pytest.raises(NoRunsError, match="no runs in this folder"):
+        rebuild_report(tmp_path)
+
+
+def test_run_suite_is_a_library_call(tmp_path: Path, executor: FakeExecutor) -> None:
+    result = run_suite(parse_config(CONFIG, "a.yaml"), tmp_path, DataSource(), name="by hand")
+    assert [trace.spec["seed"] for trace in result.traces] == [0, 1]
+    assert json.loads((tmp_path / "suite.json").read_text())["title"] == "by hand"
+    assert "by hand" in result.report.html.read_text()
+
+
+def test_workers_are_as_many_as_cores_allow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(suite_module, "num_cores", lambda: 8)
+    store = ResultStore(tmp_path)
+
+    def workers(text: str, asked: int | None = None) -> int:
+        return make_plan(resolve(parse_config(text, "a.yaml"), DataSource()), store, asked).num_workers
+
+    assert workers(CONFIG) == 2  # no more than runs
+    assert workers(CONFIG.replace("[0, 1]", "[0, 1, 2, 3, 4]") + "num_threads: 3") == 2
+    assert workers(CONFIG + "num_threads: 99") == 1
+    assert workers(CONFIG, asked=1) == 1

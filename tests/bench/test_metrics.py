@@ -1,0 +1,142 @@
+"""Every metric against a value worked out by hand."""
+
+import math
+
+import pytest
+
+from autotunenet.types import Action, Decision, Health, Observation
+from autotunenet_bench.metrics import METRICS, Direction, Metric, summarize
+from autotunenet_bench.metrics.base import fill_with_worst
+from autotunenet_bench.results.trace import Trace
+
+NAN, INF = math.nan, math.inf
+
+
+def decision(step, action, before, after, discarded=0):
+    seen = Observation(step, 1.0, before)
+    return {"event": "decision", **Decision(seen, Health.STABLE, action, after, after, discarded, "why").to_record()}
+
+
+def epoch(number, losses, loss, accuracy, control_seconds=0.25):
+    return {
+        "event": "epoch",
+        "epoch": number,
+        "step": 5 * number,
+        "losses": losses,
+        "val": {"loss": loss, "accuracy": accuracy},
+        "hyperparams": {"lr": 0.1},
+        "clock": {"train_seconds": 2.0, "eval_seconds": 1.0, "control_seconds": control_seconds},
+    }
+
+
+def trace(*events, initial_loss=2.0, num_restarts=0):
+    start = {"event": "start", "hyperparams": {"lr": 0.1}, "val": {"loss": initial_loss, "accuracy": 0.1}}
+    end = {"event": "end", "num_restarts": num_restarts, "weights_sha256": "00"}
+    return Trace.from_events({"seed": 0}, [start, *events, end])
+
+
+@pytest.fixture
+def run():
+    """Two epochs of five steps with a rollback; limit of divergence 4 x 2.0 = 8.0."""
+    return trace(
+        # Excursions: steps 2-3, and 5-6 across the end of the epoch; 8.0 itself is not above the limit.
+        epoch(1, [2.0, 8.5, NAN, 8.0, INF], 3.0, 0.5),
+        decision(5, Action.ROLLBACK, {"lr": 0.1}, {"lr": 0.01}, discarded=4),
+        decision(7, Action.ADAPT, {"lr": 0.1, "momentum": 0.0}, {"lr": 0.2, "momentum": 0.9}),
+        decision(8, Action.ADAPT, {"lr": 0.2, "momentum": 0.9}, {"lr": 0.1, "momentum": 0.9}),
+        decision(9, Action.ADAPT, {"lr": 0.1}, {"lr": 0.1}),  # cut back by a guard: no change
+        decision(10, Action.HOLD, {"lr": 0.1}, {"lr": 0.1}),
+        epoch(2, [9.0, 1.0, 1.0, 1.0, 1.0], 1.5, 0.75),
+        num_restarts=1,
+    )
+
+
+GOLDEN = {
+    "final_val_loss": 1.5,
+    "best_val_loss": 1.5,
+    "final_val_accuracy": 0.75,
+    "best_val_accuracy": 0.75,
+    "cumulative_val_loss": 4.5,
+    "failure": 0.0,  # 1.5 < 0.9 * 2.0
+    "divergence_events": 2.0,
+    "rollback_count": 1.0,
+    "update_magnitude": ((math.log(2) + 2.0) / 2 + math.log(2)) / 2,
+    "adaptation_frequency": 20.0,  # 2 changes in 10 steps
+    "discarded_steps": 4.0,
+    "num_restarts": 1.0,
+    "wall_clock": 6.5,
+    "controller_seconds": 0.5,
+}
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_golden_value(run, name):
+    assert METRICS[name](run) == pytest.approx(GOLDEN[name], rel=1e-12)
+
+
+def test_summarize_gives_every_metric_in_order(run):
+    assert summarize(run) == pytest.approx(GOLDEN)
+    assert list(summarize(run)) == list(METRICS)
+
+
+@pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS)
+def test_metric_says_what_it_is(metric):
+    assert isinstance(metric, Metric)
+    assert isinstance(metric.direction, Direction)
+    assert metric.description.endswith(".")
+    assert metric.formula
+    assert METRICS[metric.name] is metric
+
+
+def test_a_diverged_run_counts_at_its_worst_finite_value():
+    values = summarize(trace(epoch(1, [5.0], 3.0, 0.05), epoch(2, [NAN], NAN, NAN), epoch(3, [NAN], INF, 0.2)))
+    assert values["final_val_loss"] == 3.0
+    assert values["cumulative_val_loss"] == 9.0
+    assert values["best_val_accuracy"] == 0.2
+    assert values["failure"] == 1.0
+
+
+def test_a_run_that_diverges_at_once_is_no_better_than_untrained():
+    values = summarize(trace(epoch(1, [NAN], NAN, NAN)))
+    assert values["final_val_loss"] == values["best_val_loss"] == 2.0
+    assert values["final_val_accuracy"] == 0.1
+    assert (values["failure"], values["divergence_events"]) == (1.0, 1.0)
+
+
+def test_nothing_finite_at_all_is_infinitely_bad():
+    values = summarize(trace(epoch(1, [NAN], NAN, NAN), initial_loss=NAN))
+    assert values["final_val_loss"] == INF
+    assert values["failure"] == 1.0
+
+
+@pytest.mark.parametrize(("final", "failed"), [(1.79, 0.0), (1.8, 1.0), (2.5, 1.0), (INF, 1.0)])
+def test_failure_begins_at_nine_tenths_of_the_initial_loss(final, failed):
+    assert METRICS["failure"](trace(epoch(1, [1.0], final, 0.5))) == failed
+
+
+def test_a_rollback_is_no_adaptation():
+    values = summarize(trace(decision(3, Action.ROLLBACK, {"lr": 1.0}, {"lr": 0.1}, 2), epoch(1, [1.0], 1.0, 0.5)))
+    assert (values["update_magnitude"], values["adaptation_frequency"], values["rollback_count"]) == (0.0, 0.0, 1.0)
+
+
+def test_before_the_first_epoch_what_is_unknown_is_nan():
+    values = summarize(trace())
+    unknown = {name for name, value in values.items() if math.isnan(value)}
+    assert unknown == {
+        *("final_val_loss", "best_val_loss", "final_val_accuracy", "best_val_accuracy", "cumulative_val_loss"),
+        *("failure", "adaptation_frequency"),
+    }
+
+
+def test_a_task_without_accuracy_has_none():
+    events = [
+        {"event": "start", "hyperparams": {"lr": 0.1}, "val": {"loss": 2.0}},
+        {**epoch(1, [1.0], 1.0, 0.0), "val": {"loss": 1.0}},
+    ]
+    values = summarize(Trace.from_events({}, events))
+    assert math.isnan(values["final_val_accuracy"])
+    assert values["final_val_loss"] == 1.0
+
+
+def test_fill_with_worst_leaves_finite_values_alone():
+    assert fill_with_worst([1.0, 5.0], initial=9.0, direction=Direction.MIN) == [1.0, 5.0]

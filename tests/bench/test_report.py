@@ -1,0 +1,308 @@
+"""The report says what was run, and nothing else: numbers, missing runs, hostile names, equal bytes."""
+
+import csv
+import io
+import math
+import random
+from html.parser import HTMLParser
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from rich.console import Console
+
+from autotunenet.types import Action, Decision, Health, Observation
+from autotunenet_bench.files import write_atomically
+from autotunenet_bench.metrics import METRICS, summarize
+from autotunenet_bench.report import summary_table, write_report
+from autotunenet_bench.report.aggregate import Stat, aggregate
+from autotunenet_bench.report.csvs import curves_csv, decisions_csv, summary_csv
+from autotunenet_bench.report.curves import band, hyperparam_curve, train_loss_curve
+from autotunenet_bench.report.figures import COLORS, LINE_STYLES, curves_figure, styles
+from autotunenet_bench.report.html import MAX_EVENTS, render
+from autotunenet_bench.results.trace import Trace
+
+NAN, INF = math.nan, math.inf
+NUM_EPOCHS, STEPS_PER_EPOCH = 4, 5
+DATA = {"name": "digits", "source": "scikit-learn", "num_train": 80, "num_val": 20, "sha256": "ab" * 32}
+
+
+def make_trace(
+    controller="fixed",
+    *,
+    task="digits MLP",
+    regime="stationary",
+    seed=0,
+    val_loss=None,
+    train_loss=None,
+    trigger_epoch=None,
+    num_rollbacks=0,
+    reason="the loss blew up",
+    finished=True,
+    **spec,
+):
+    """A run with plausible numbers; `val_loss` and `train_loss` replace all of its losses."""
+    rng = random.Random(f"{controller} {seed}")
+    labels = {"task": task, "regime": regime, "controller": controller}
+    spec = {"task": {"name": task, "sizes": [8, 4]}, "seed": seed, "num_threads": 1, **spec}
+    spec |= {"num_epochs": NUM_EPOCHS, "protocol": "1.0", "data": DATA, "labels": labels}
+    events = [{"event": "start", "hyperparams": {"lr": 0.1}, "val": {"loss": 2.3, "accuracy": 0.1}}]
+    lr = 0.1
+    for epoch in range(1, NUM_EPOCHS + 1 if finished else 3):
+        step = epoch * STEPS_PER_EPOCH
+        if epoch == trigger_epoch:
+            events.append({"event": "trigger", "epoch": epoch, "step": step - 4, "description": "labels replaced"})
+        losses = [2 / epoch + rng.random() if train_loss is None else train_loss for _ in range(STEPS_PER_EPOCH)]
+        loss = 2 / epoch + rng.random() if val_loss is None else val_loss
+        val = {"loss": loss, "accuracy": 0.5 + 0.1 * epoch}
+        clock = {"train_seconds": rng.random(), "eval_seconds": 0.1, "control_seconds": 0.01}
+        epoch_row = {"event": "epoch", "epoch": epoch, "step": step, "losses": losses, "val": val}
+        events.append({**epoch_row, "hyperparams": {"lr": lr}, "clock": clock})
+        seen = Observation(step, loss, {"lr": lr})
+        action = Action.ADAPT if epoch % 2 else Action.HOLD
+        after = lr / 2 if epoch % 2 else lr
+        row = Decision(seen, Health.STABLE, action, {"lr": lr / 3}, {"lr": after}, 0, "planned")
+        events.append({"event": "decision", **row.to_record()})
+        lr = after
+    for _ in range(num_rollbacks):
+        seen = Observation(9, INF, {"lr": lr})
+        row = Decision(seen, Health.UNSTABLE, Action.ROLLBACK, {"lr": lr}, {"lr": 0.01}, 4, reason)
+        events.append({"event": "decision", **row.to_record()})
+    if finished:
+        events.append({"event": "end", "num_restarts": 0, "weights_sha256": "cd" * 32})
+    return Trace.from_events(spec, events)
+
+
+CASES = {
+    "one run": [make_trace()],
+    "seeds, controllers, regimes": [
+        make_trace(controller, regime=regime, seed=seed, trigger_epoch=trigger, num_rollbacks=seed)
+        for controller in ("fixed", "cosine", "random")
+        for regime, trigger in (("stationary", None), ("label noise 0.4 @ epoch 3", 3))
+        for seed in range(3)
+    ],
+    "no run": [],
+    "no finished run": [make_trace(finished=False)],
+    "some unfinished": [make_trace(seed=0), make_trace(seed=1, finished=False), make_trace("b", finished=False)],
+    "NaN everywhere": [make_trace(val_loss=NAN, train_loss=NAN), make_trace("b", val_loss=NAN, train_loss=NAN)],
+    "infinite losses": [make_trace(val_loss=INF, train_loss=INF, seed=seed) for seed in range(2)],
+    "huge losses": [make_trace(val_loss=1e300, train_loss=1e308), make_trace("b")],
+    "negative losses": [make_trace(val_loss=-3.0, train_loss=-1.0), make_trace("b")],
+    "hostile name": [make_trace("<script>alert(1)</script>", num_rollbacks=1, reason="a < b & <b>c</b> [bold]")],
+    "40 controllers": [make_trace(f"controller {index:02d}") for index in range(40)],
+}
+every_case = pytest.mark.parametrize("traces", CASES.values(), ids=CASES)
+
+
+class WellFormed(HTMLParser):
+    """Checks that tags nest; collects ids, tags, attributes and text."""
+
+    VOID = frozenset({"meta", "br", "link", "img", "hr"})
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.ids, self.tags, self.links, self.text = [], [], set(), [], ""
+        self.feed(text)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag, attrs):
+        self.handle_startendtag(tag, attrs)
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.add(tag)
+        self.ids += [value for name, value in attrs if name == "id"]
+        self.links += [value for name, value in attrs if name in ("href", "xlink:href", "src")]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def read_csv(text):
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def terminal(traces, width=100):
+    console = Console(width=width, file=io.StringIO(), no_color=True)
+    console.print(summary_table(traces))
+    return console.file.getvalue()
+
+
+@every_case
+def test_page_is_well_formed_and_loads_nothing(traces):
+    text = render(traces, title="T & <co>")
+    page = WellFormed(text)
+    assert len(page.ids) == len(set(page.ids))
+    assert all(link.startswith("#") and link[1:] in page.ids for link in page.links)
+    assert not page.tags & {"script", "link", "img", "iframe", "object"}
+    assert "http" not in text
+    assert "@import" not in text
+
+
+@every_case
+def test_terminal_table_fits_100_columns(traces):
+    assert all(len(line.rstrip()) <= 100 for line in terminal(traces).splitlines())
+
+
+@every_case
+def test_bytes_depend_neither_on_time_nor_on_the_order_of_the_seeds(traces, tmp_path):
+    first = write_report(traces, tmp_path / "a", "Title")
+    labels = list(dict.fromkeys(trace.label for trace in traces))
+    by_seed_downwards = sorted(traces, key=lambda trace: (labels.index(trace.label), -trace.spec["seed"]))
+    second = write_report(by_seed_downwards, tmp_path / "b", "Title")
+    for name in ("html", "summary_csv", "curves_csv", "decisions_csv"):
+        assert getattr(first, name).read_bytes() == getattr(second, name).read_bytes()
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == [
+        *("curves.csv", "decisions.csv", "report.html", "summary.csv")
+    ]
+
+
+def test_names_and_reasons_are_escaped():
+    page = WellFormed(render(CASES["hostile name"], title="<i>t</i>", description="<u>d</u>"))
+    for words in ("<script>alert(1)</script>", "a < b & <b>c</b> [bold]", "<i>t</i>", "<u>d</u>"):
+        assert words in page.text
+    assert not page.tags & {"script", "b", "i", "u"}
+    assert "<script>" in terminal(CASES["hostile name"], width=200)
+
+
+def test_page_says_what_was_run_and_what_is_missing():
+    text = WellFormed(
+        render(CASES["some unfinished"], title="T", failures={"run-7": "ValueError: lr must be positive"})
+    ).text
+    for words in (DATA["sha256"], "scikit-learn", "80 training and 20 validation", "1 of 3 runs finished", "run-7"):
+        assert words in text
+    assert "ValueError: lr must be positive" in text
+    assert "fixed: 1 of 2 runs did not finish (seed 1)" in text
+    assert "digits MLP · stationary · b, seed 0: 2 of 4 epochs" in text
+    assert all(metric.formula in text for metric in METRICS.values())
+
+
+def test_zero_finished_runs_are_said_so():
+    assert "No run has finished yet" in render(CASES["no finished run"], title="T")
+    assert "There are no runs" in render([], title="T")
+    assert "There are no runs" in terminal([])
+
+
+def test_rollbacks_are_told_up_to_a_limit_and_the_rest_is_counted():
+    text = WellFormed(render([make_trace(num_rollbacks=MAX_EVENTS + 7)], title="T")).text
+    assert text.count("the loss blew up") == MAX_EVENTS
+    assert "and 7 more" in text
+
+
+@pytest.mark.parametrize(("num_seeds", "words"), [(1, "1 finished seed:"), (5, "can reach is 0.0625"), (10, "")])
+def test_few_seeds_are_no_evidence(num_seeds, words):
+    text = render([make_trace(seed=seed) for seed in range(num_seeds)], title="T")
+    assert ("With fewer than 10 seeds" in text) == bool(words)
+    assert words in text
+
+
+def test_runs_of_one_name_that_differ_in_more_than_the_seed_are_reported():
+    traces = [make_trace(seed=0), make_trace(seed=1, num_threads=2)]
+    assert "differ in more than the seed (num_threads)" in " ".join(terminal(traces, width=300).split())
+    assert "differ in more than the seed" not in terminal([make_trace(seed=0), make_trace(seed=1)], width=300)
+
+
+def test_aggregate_counts_every_run_and_averages_the_finished_ones():
+    traces = [make_trace(val_loss=1.0), make_trace(seed=1, val_loss=NAN, train_loss=NAN)]
+    (group,) = aggregate([*traces, make_trace(seed=2, finished=False)])
+    (row,) = group.rows
+    assert (row.num_runs, len(row.finished), row.num_diverged) == (3, 2, 1)
+    assert row.stats["final_val_loss"].values == (1.0, 2.3)
+    assert row.stats["final_val_loss"].mean == pytest.approx(1.65)
+    assert row.stats["final_val_loss"].sd == pytest.approx(1.3 / math.sqrt(2))
+
+
+def test_best_follows_the_metrics_direction():
+    (group,) = aggregate([make_trace("a", val_loss=1.0), make_trace("b", val_loss=0.5), make_trace("c", val_loss=INF)])
+    assert group.best("final_val_loss") == {"b"}
+    assert group.best("final_val_accuracy") == set()  # all equal
+    assert group.best("rollback_count") == set()  # no direction
+    assert "0.500*" in terminal([make_trace("a", val_loss=1.0), make_trace("b", val_loss=0.5)])
+
+
+def test_stat_of_what_is_not_finite():
+    assert Stat((1.0, INF)).mean == INF
+    assert math.isnan(Stat((1.0, INF)).sd)
+    assert math.isnan(Stat((1.0, NAN)).mean)
+
+
+@every_case
+def test_csv_reads_back_to_the_same_numbers(traces):
+    rows = read_csv(summary_csv(traces))
+    assert len(rows) == len(traces)
+    by_label = {(*trace.label, trace.spec["seed"]): trace for trace in traces}
+    for row in rows:
+        trace = by_label[row["task"], row["regime"], row["controller"], int(row["seed"])]
+        for name, value in summarize(trace).items():
+            assert float(row[name]) == value or math.isnan(value)
+        assert row["spec.data.sha256"] == DATA["sha256"]
+        assert row["spec.task.sizes"] == "[8, 4]"
+        assert row["finished"] == str(trace.finished)
+    epochs = read_csv(curves_csv(traces))
+    assert len(epochs) == sum(len(trace.epochs) for trace in traces)
+    assert len(read_csv(decisions_csv(traces))) == sum(
+        decision.action is not Action.HOLD for trace in traces for decision in trace.decisions
+    )
+
+
+def test_curves_csv_holds_raw_values():
+    (row, *_) = read_csv(curves_csv([make_trace(val_loss=NAN, train_loss=INF)]))
+    assert row["val_loss"] == "nan"
+    assert row["num_non_finite_losses"] == "5"
+    assert (row["epoch"], row["step"], row["lr"]) == ("1", "5", "0.1")
+
+
+def test_decisions_csv_has_before_and_after():
+    row = read_csv(decisions_csv([make_trace(num_rollbacks=1)]))[0]
+    assert (row["action"], row["in_force.lr"], row["applied.lr"], row["step"]) == ("adapt", "0.1", "0.05", "5")
+
+
+def test_hyperparam_curve_is_a_step_function_from_the_decisions():
+    steps, values = hyperparam_curve(make_trace(), "lr")
+    assert steps.tolist() == [0, 5, 15, 20]
+    assert values.tolist() == [0.1, 0.05, 0.025, 0.025]
+
+
+def test_band_spans_the_seeds_and_ends_where_runs_end():
+    short = (np.array([0.0, 1.0]), np.array([1.0, 1.0]))
+    long = (np.array([0.0, 1.0, 2.0]), np.array([3.0, 5.0, 7.0]))
+    over = band([short, long])
+    assert over.mean.tolist() == [2.0, 3.0, 7.0]
+    assert (over.low.tolist(), over.high.tolist()) == ([1.0, 1.0, 7.0], [3.0, 5.0, 7.0])
+    assert band([short, long], geometric=True).mean == pytest.approx([math.sqrt(3), math.sqrt(5), 7.0])
+
+
+def test_losses_that_are_not_finite_are_drawn_at_the_worst():
+    assert set(train_loss_curve(make_trace(train_loss=NAN))[1].tolist()) == {2.3}
+
+
+def test_huge_losses_do_not_flatten_the_others():
+    assert set(train_loss_curve(make_trace(train_loss=1e30))[1].tolist()) == {100 * 2.3}
+
+
+def test_figure_leaves_matplotlib_as_it_was():
+    before = dict(mpl.rcParams)
+    (group,) = aggregate([make_trace(trigger_epoch=3, num_rollbacks=1, train_loss=NAN)])
+    svg = curves_figure(group, styles(["fixed"]))
+    assert dict(mpl.rcParams) == before
+    for words in (">trigger, step 11<", ">rollback<", ">training loss not finite<", ">fixed<", ">lr<"):
+        assert words in svg
+
+
+def test_35_controllers_look_different():
+    looks = {(style["color"], str(style["linestyle"])) for style in styles([str(n) for n in range(35)]).values()}
+    assert len(looks) == len(COLORS) * len(LINE_STYLES) == 35
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "file.txt"
+    write_atomically(path, "old")
+    with pytest.raises(UnicodeEncodeError):
+        write_atomically(path, "new \ud800")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
