@@ -107,10 +107,11 @@ class SnapshotBuffer:
 
     def state_dict(self) -> dict[str, Any]:
         """Return a copy of both slots; it takes as much memory as they do."""
+        # asdict copies deeply.
         return {
             "scope": self.scope,
-            "good": copy.deepcopy(asdict(self.good)) if self.good else None,
-            "candidate": copy.deepcopy(asdict(self.candidate)) if self.candidate else None,
+            "good": asdict(self.good) if self.good else None,
+            "candidate": asdict(self.candidate) if self.candidate else None,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 batch -> step -> loss -> monitor.update -> Health
     UNSTABLE -> snapshots.restore -> back off (compounding) -> Decision(ROLLBACK)
+                where that is futile: stay, judge from the new level -> Decision(ACCEPT)
     else at the end of an interval -> controller.observe(metric, step); proposed = controller.propose(current)
          applied = guard(current, proposed, step) -> run.set_hyperparams(applied) -> Decision(ADAPT | HOLD)
          healthy and proven -> snapshots.commit
@@ -46,13 +47,15 @@ class Tuner(PlainState):
         mode: ``"min"`` or ``"max"``: which way the metric given to `observe` is better. Controllers always see "lower
             is better"; for ``"max"`` the sign is turned.
         snapshot_every: Healthy optimizer steps between two snapshots, at least 1.
-        proof_steps: Healthy steps after a snapshot that make it good, at least 1.
+        proof_steps: Healthy steps after a snapshot, with no alarm among them, that make it good, at least 1.
         max_futile: Rollbacks in a row whose restored state gave a bad loss at once, before any update. After so many,
-            at least 1, the world has changed and not the weights: the tuner stays, and judges from the new level.
+            at least 1, the world has changed and not the weights: the tuner stays, and judges from the new level. A
+            loss that is not finite is no level to stay at: it is rolled back every time.
         history_size: Decisions that `history` remembers; older ones are dropped.
 
     Raises:
-        ValueError: If an argument is out of its range, or space and run do not name the same values.
+        ValueError: If an argument is out of its range, if space and run do not name the same values, or if the space
+            lacks one that the controller changes.
 
     Example: two lines in a training loop.
 
@@ -120,6 +123,11 @@ class Tuner(PlainState):
                 f"the space tunes {', '.join(space)} but the run was made for {', '.join(initial)}; "
                 "give both the same names, for example TorchRun(model, optimizer, names=space)"
             )
+        if missing := set(controller.needs) - space.keys():
+            raise ValueError(
+                f"{type(controller).__name__} changes {', '.join(sorted(missing))}, which the space does not name; "
+                f"it names {', '.join(space)}"
+            )
         self.history: deque[Decision] = deque(maxlen=history_size)
         self._run, self._space, self._controller = run, space, controller
         self._guard = chain(max_delta(0.5), within(space)) if guard is None else guard
@@ -153,8 +161,8 @@ class Tuner(PlainState):
         Returns:
             What was decided, or None if nothing was decided at this step.
         """
-        self._num_steps += 1
         value = float(loss.detach() if hasattr(loss, "detach") else loss)
+        self._num_steps += 1
         health = self._monitor.update(value, self._num_steps)
         self._note(value, health)
         if health is Health.UNSTABLE and self._snapshots.scope != "none":
@@ -189,16 +197,22 @@ class Tuner(PlainState):
         reason = _explain(seen.hyperparams, proposed, self._applied)
         if foreign:
             reason += f" Somebody else had changed {foreign} since the last decision; that was taken over."
+            if self._is_snapshot_due() and not self._snapshots.candidate:
+                self._capture()  # a scheduler that writes at every step leaves no other moment
         action = Action.HOLD if self._applied == seen.hyperparams else Action.ADAPT
         decision = Decision(seen, Health(self._worst), action, proposed, self._applied, 0, reason)
         return self._close_interval(decision)
 
     def _roll_back(self, loss: float) -> Decision | None:
         """Return to the last good state and go on more carefully; where that is futile, accept the new level."""
-        if self._snapshots.scope == "hyperparameters" and self._back_off_target() == self._run.get_hyperparams():
-            return None  # weights are not restored and the values are at their bounds: nothing is left to be done
+        # Weights are not restored and the values are at their bounds: a rollback would change nothing.
+        powerless = self._snapshots.scope == "hyperparameters" and self._is_backed_off()
+        if powerless and not math.isfinite(loss):
+            self._drop_candidate()
+            self._losses, self._worst = [], Health.STABLE.value
+            return None
         seen, proposed = self._consult(math.inf)  # the worst there is: an unstable interval has no level of its own
-        futile = self._num_futile_in_row >= self._max_futile and math.isfinite(loss)
+        futile = (powerless or self._num_futile_in_row >= self._max_futile) and math.isfinite(loss)
         decision = self._accept(seen, proposed, loss) if futile else self._restore(seen, proposed, loss)
         self._controller.follow(self._applied)
         logger.info("step %d: %s", self._num_steps, decision.reason)
@@ -225,7 +239,8 @@ class Tuner(PlainState):
     # -- the way back ------------------------------------------------------------------------------------------------
 
     def _note(self, loss: float, health: Health) -> None:
-        self._losses.append(loss)
+        if self._interval is not None:
+            self._losses.append(loss)
         if health is Health.UNSTABLE or (health is Health.SUSPECT and self._worst == Health.STABLE.value):
             self._worst = health.value
         if self._just_restored:
@@ -235,8 +250,12 @@ class Tuner(PlainState):
 
     def _keep_the_way_back(self, loss: float, health: Health) -> None:
         """Capture a state now and then; commit it once the steps after it have proven it."""
-        if health is not Health.STABLE:
+        if health is Health.UNSTABLE:
             self._drop_candidate()
+        elif health is Health.SUSPECT:
+            # Neither proof nor disproof: a wrecked state gives nothing but these, and soon an alarm. A healthy one
+            # gives them now and then, and would hardly ever be stored if each of them counted against it.
+            pass
         elif self._snapshots.candidate:
             self._proof_losses.append(loss)
             # The very first state is the user's own, and there is nothing else to go back to: one loss is proof enough.
@@ -261,7 +280,7 @@ class Tuner(PlainState):
 
     def _restore(self, seen: Observation, proposed: Hyperparams, loss: float) -> Decision:
         """Go back to the good state with lr cut: something has to change, or the same wall comes again."""
-        target = self._back_off_target()
+        target = self._cut_by(self._backoff ** (self._num_rollbacks_in_row + 1))
         snapshot = self._snapshots.restore()
         self._num_rollbacks_in_row += 1
         self._run.set_hyperparams(target)
@@ -278,12 +297,19 @@ class Tuner(PlainState):
         )
         return Decision(seen, Health.UNSTABLE, Action.ROLLBACK, proposed, self._applied, discarded, reason)
 
-    def _back_off_target(self) -> dict[str, float]:
-        """Return the good state's values, cut once more than at the last rollback in this row."""
+    def _cut_by(self, factor: float) -> dict[str, float]:
+        """Return the good state's values, those that a back-off cuts times `factor`, inside the space."""
         good = self._snapshots.good_or_first().hyperparams
-        factor = self._backoff ** (self._num_rollbacks_in_row + 1)
         cut = ("lr",) if "lr" in self._space else tuple(self._space)
-        return {**good, **self._space.clip({name: good[name] * factor for name in cut})}
+        bounded = self._space.clip({name: good[name] * factor for name in cut})
+        # A value the user started below its box is not pulled up: a back-off never raises.
+        return {**good, **{name: min(good[name], value) for name, value in bounded.items()}}
+
+    def _is_backed_off(self) -> bool:
+        """Whether no cut would change what is in force."""
+        in_force = self._run.get_hyperparams()
+        # To rounding: an lr kept in a float32 tensor reads back a little off, and halves of halves never are zero.
+        return all(math.isclose(in_force[k], v, rel_tol=1e-6, abs_tol=1e-9) for k, v in self._cut_by(0.0).items())
 
     def _accept(self, seen: Observation, proposed: Hyperparams, loss: float) -> Decision:
         """Stay here and judge from this level on."""
@@ -296,13 +322,17 @@ class Tuner(PlainState):
                 "last good values"
             )
         else:
-            why = f"{self._num_rollbacks_in_row} rollbacks of the hyperparameters have not brought it back. Stayed"
+            why = (
+                f"{self._num_rollbacks_in_row} rollbacks of the hyperparameters have not brought it back. Stayed"
+                if self._num_rollbacks_in_row
+                else "no value is left to be cut. Stayed"
+            )
         self._applied = self._run.get_hyperparams()
         self._monitor.reset(loss)
         self._num_rollbacks_in_row = self._num_futile_in_row = 0
         self._capture()
         reason = f"The loss is {loss:.4g}; {why}, and judge from this level on."
-        return Decision(seen, Health.UNSTABLE, Action.HOLD, proposed, self._applied, 0, reason)
+        return Decision(seen, Health.UNSTABLE, Action.ACCEPT, proposed, self._applied, 0, reason)
 
     # -- resume ------------------------------------------------------------------------------------------------------
 
@@ -311,6 +341,8 @@ class Tuner(PlainState):
         return {
             **super().state_dict(),
             "run": self._run.state_dict() if isinstance(self._run, Stateful) else {},
+            # Not always `_applied`: somebody else may have written since.
+            "hyperparams": self._run.get_hyperparams(),
             "controller": self._controller.state_dict(),
             "monitor": self._monitor.state_dict(),
             "snapshots": self._snapshots.state_dict(),
@@ -321,19 +353,27 @@ class Tuner(PlainState):
         """Go on from a saved state. Load model and optimizer first; make the tuner with the arguments it had.
 
         Raises:
-            ValueError: If this is the state of a tuner with other parts.
+            ValueError: If this is the state of a tuner with other parts; nothing is loaded then.
         """
-        parts = ("run", "controller", "monitor", "snapshots", "history")
+        parts = ("run", "hyperparams", "controller", "monitor", "snapshots", "history")
         check_keys(type(self).__name__, state_dict, (*self.state_names, *parts))
+        history = [Decision.from_record(record) for record in state_dict["history"]]
+        live: dict[str, Stateful] = {"controller": self._controller, "monitor": self._monitor}
         if isinstance(self._run, Stateful):
-            self._run.load_state_dict(state_dict["run"])
-        self._controller.load_state_dict(state_dict["controller"])
-        self._monitor.load_state_dict(state_dict["monitor"])
-        self._snapshots.load_state_dict(state_dict["snapshots"])
+            live["run"] = self._run
+        before = {name: part.state_dict() for name, part in live.items()}
+        try:
+            for name, part in live.items():
+                part.load_state_dict(state_dict[name])
+            self._snapshots.load_state_dict(state_dict["snapshots"])
+        except BaseException:  # all or nothing: a caller that goes on after this goes on as before
+            for name, part in live.items():
+                part.load_state_dict(before[name])
+            raise
         self.history.clear()
-        self.history.extend(Decision.from_record(record) for record in state_dict["history"])
+        self.history.extend(history)
         super().load_state_dict({name: state_dict[name] for name in self.state_names})
-        self._run.set_hyperparams(self._applied)
+        self._run.set_hyperparams(state_dict["hyperparams"])
 
 
 def _explain(current: Hyperparams, proposed: Hyperparams, applied: Hyperparams) -> str:
@@ -342,7 +382,9 @@ def _explain(current: Hyperparams, proposed: Hyperparams, applied: Hyperparams) 
     wish, change = _changes(current, proposed), _changes(current, applied)
     if not wish and not change:
         return "Nothing was asked for."
-    if applied == proposed:
+    if not wish:
+        return f"Nothing was asked for; the guard changed {change}."
+    if all(math.isclose(applied[name], value, rel_tol=1e-6) for name, value in proposed.items()):  # float32, perhaps
         return f"Changed {change}."
     return f"Asked for {wish}; " + (f"bounded to {change}." if change else "the guard allowed no change.")
 

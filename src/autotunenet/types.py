@@ -26,6 +26,7 @@ class Action(Enum):
     HOLD = "hold"
     ADAPT = "adapt"
     ROLLBACK = "rollback"
+    ACCEPT = "accept"  # going back is futile, the world has changed: stay, and judge from the new level
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ class Decision:
 
     Attributes:
         observation: What was seen.
-        health: The monitor's verdict at that step.
+        health: The monitor's worst verdict in the interval.
         action: What was done about it.
         proposed: What the controller asked for.
         applied: What is in force from now on, after guard or rollback, read back from the optimizer.

@@ -108,11 +108,12 @@ class TorchRun:
         Raises:
             ValueError: If `buffers` are of another model or optimizer; nothing is changed then.
         """
-        check_keys(type(self).__name__, buffers, ("model", "optimizer", "groups", "extras"))
+        check_keys(type(self).__name__, buffers, ("model", "others", "optimizer", "groups", "extras"))
         tree = self._tree()
         self._check_same(buffers, tree)
         copier = TreeCopier()
         copier.copy(buffers["model"], tree["model"])
+        copier.copy(buffers["others"], tree["others"])
         # Parameters and groups that joined after the copy was made have nothing saved: theirs starts afresh too.
         saved_states: list[dict[str, Any]] = buffers["optimizer"]
         for i, param in enumerate(self._params):
@@ -173,8 +174,11 @@ class TorchRun:
         for name, tensor in tensors.items():
             if nn.parameter.is_lazy(tensor):
                 raise ValueError(f"{name} is lazy: run one forward pass before the tuner is made")
+        known = {id(tensor) for tensor in tensors.values()}
         return {
             "model": tensors,
+            # What the optimizer trains beside the model, for example a criterion's own parameters.
+            "others": [param for param in self._params if id(param) not in known],
             "optimizer": [self.optimizer.state.get(param, {}) for param in self._params],
             "groups": [{k: v for k, v in group.items() if self._is_restored(k)} for group in self._groups],
         }
@@ -187,10 +191,10 @@ class TorchRun:
         return entry in self._names or (entry == "betas" and "momentum" in self._names)
 
     def _check_same(self, buffers: dict[str, Any], tree: dict[str, Any]) -> None:
-        shapes = [{k: tuple(v.shape) for k, v in tensors.items()} for tensors in (buffers["model"], tree["model"])]
+        shapes = [{k: (v.shape, v.dtype) for k, v in t["model"].items()} for t in (buffers, tree)]
         counts = [(len(t["optimizer"]), len(t["groups"])) for t in (buffers, tree)]
         if shapes[0] != shapes[1] or counts[0] > counts[1]:
-            raise ValueError("this snapshot is of another model or optimizer: names, shapes or counts differ")
+            raise ValueError("this snapshot is of another model or optimizer: names, shapes, types or counts differ")
 
     def _restore_state(self, param: Tensor, saved: dict[str, Any], copier: TreeCopier) -> None:
         if not saved:

@@ -22,6 +22,9 @@ class Controller(PlainState, ABC):
     {'lr': 0.05}
     """
 
+    needs: tuple[str, ...] = ()
+    """Hyperparameters that it changes by name; the search space has to name them."""
+
     def start(self, initial: Hyperparams) -> Hyperparams:
         """Return the values for the first interval, given the user's. The default keeps the user's."""
         return dict(initial)

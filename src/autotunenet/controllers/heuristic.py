@@ -47,6 +47,7 @@ class Heuristic(Controller):
     0.055
     """
 
+    needs = ("lr",)
     state_names = ("_initial", "_previous", "_num_falls", "_num_rises", "_num_stalls", "_factor")
 
     def __init__(

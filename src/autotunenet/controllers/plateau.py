@@ -31,6 +31,7 @@ class Plateau(Controller):
     {'lr': 0.05}
     """
 
+    needs = ("lr",)
     state_names = ("_best", "_num_bad", "_cooldown_left", "_cut_due")
 
     def __init__(

@@ -129,7 +129,7 @@ class Schedule(Controller):
     """Plays a schedule on lr; other hyperparameters stay as they are.
 
     It starts from the user's lr. After a rollback it goes on from the lr that the rollback put in force, with the same
-    shape: the back-off lasts.
+    shape, so that the back-off lasts; the top of the shape never rises above the user's lr.
 
     Args:
         factor: One of `SCHEDULES`, made with its arguments. None: `constant`.
@@ -147,18 +147,20 @@ class Schedule(Controller):
     0.05
     """
 
-    state_names = ("_base", "_time")
+    needs = ("lr",)
+    state_names = ("_initial", "_base", "_time")
 
     def __init__(self, factor: Factor | None = None, steps_per_unit: int = 1) -> None:
         _check_positive(steps_per_unit=steps_per_unit)
         self._factor = factor or constant()
         self._steps_per_unit = steps_per_unit
-        self._base = math.nan  # the lr that a factor of 1 stands for
+        self._initial = math.nan  # the user's lr
+        self._base = math.nan  # the lr that a factor of 1 stands for now
         self._time = 0
 
     def start(self, initial: Hyperparams) -> Hyperparams:
         """Take the user's lr as the one that a factor of 1 stands for, and return the first value."""
-        self._base = initial["lr"]
+        self._initial = self._base = initial["lr"]
         return {**initial, "lr": self._base * self._factor(0)}
 
     def observe(self, metric: float, step: int) -> None:
@@ -173,7 +175,7 @@ class Schedule(Controller):
         """Keep the shape, and scale it so that it meets the lr in force."""
         factor = self._factor(self._time)
         if factor > 0:
-            self._base = current_params["lr"] / factor
+            self._base = min(self._initial, current_params["lr"] / factor)
 
 
 def _cosine_between(begin: float, end: float, share: float) -> float:

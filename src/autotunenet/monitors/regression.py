@@ -18,7 +18,7 @@ class Regression(Monitor):
 
     Args:
         rtol: Relative tolerance, 0 or more.
-        atol: Absolute tolerance in units of the loss, 0 or more. None: 5 % of the first finite loss, so that the
+        atol: Absolute tolerance in units of the loss, 0 or more. None: 5 % of the first loss, so that the
             default fits losses of any scale.
         patience: Breaches in a row that make the run unstable, at least 1.
         window: Losses that are averaged for the level, at least 1.
@@ -48,7 +48,7 @@ class Regression(Monitor):
             )
         self.rtol, self.atol, self.patience, self.window, self.cooldown = rtol, atol, patience, window, cooldown
         self._reference: float | None = None
-        self._scale: float | None = None  # magnitude of the first finite loss
+        self._scale = 0.0  # magnitude of the first loss that is neither zero nor non-finite
         self._recent: list[float] = []
         self._num_breaches = 0
         self._cooldown_left = 0
@@ -67,6 +67,7 @@ class Regression(Monitor):
     def reset(self, loss: float) -> None:
         """Re-anchor at `loss`; the best level from before no longer counts."""
         self._reference = loss if math.isfinite(loss) else None
+        self._find_scale(loss)
         self._recent = []
         self._num_breaches = 0
         self._cooldown_left = self.cooldown
@@ -74,16 +75,20 @@ class Regression(Monitor):
     def _is_breach(self, loss: float) -> bool:
         if not math.isfinite(loss):
             return True
-        if self._reference is None or self._scale is None:
+        if self._reference is None or not self._scale:
             return False
         atol = 0.05 * self._scale if self.atol is None else self.atol
         return loss > self._reference + self.rtol * abs(self._reference) + atol
 
     def _learn(self, loss: float) -> None:
-        if self._scale is None:
-            self._scale = abs(loss)
+        had_no_scale = self._scale == 0.0  # nothing but zeros so far: no level to compare with
+        self._find_scale(loss)
         self._recent = [*self._recent, loss][-self.window :]
-        if self._reference is None:
+        if self._reference is None or had_no_scale:
             self._reference = loss
         elif len(self._recent) == self.window:
             self._reference = min(self._reference, sum(self._recent) / self.window)
+
+    def _find_scale(self, loss: float) -> None:
+        if self._scale == 0.0 and math.isfinite(loss):
+            self._scale = abs(loss)

@@ -21,8 +21,9 @@ class Spike(Monitor):
         min_count: Accepted losses before anything is judged, from 2 to `window`.
         patience: Spikes that make the run unstable, at least 1.
         span: Steps within which they must fall, at least `patience`.
-        min_rise: A spike also stands above the mean by this share of the first loss's magnitude, 0 or more: close to
-            zero, batch losses have heavy tails, and standard deviations say little.
+        min_rise: A spike also stands above the mean by this share of the first loss's magnitude, 0 or more: below that,
+            factors mean nothing any more. And by twice the largest rise remembered: close to zero, batch losses have
+            heavy tails, and standard deviations say little.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -42,7 +43,7 @@ class Spike(Monitor):
         min_count: int = 64,
         patience: int = 3,
         span: int = 20,
-        min_rise: float = 0.05,
+        min_rise: float = 1e-3,
     ) -> None:
         if not (math.isfinite(num_sigmas) and num_sigmas > 0):
             raise ValueError(f"Spike: num_sigmas must be a finite number above 0, got {num_sigmas}")
@@ -54,7 +55,7 @@ class Spike(Monitor):
             raise ValueError(f"Spike: min_rise must be a finite number, 0 or more, got {min_rise}")
         self.num_sigmas, self.window, self.min_count = num_sigmas, window, min_count
         self.patience, self.span, self.min_rise = patience, span, min_rise
-        self._scale: float | None = None  # magnitude of the first finite loss
+        self._scale = 0.0  # magnitude of the first loss that is neither zero nor non-finite
         self._recent: list[float] = []
         self._spike_steps: list[int] = []
 
@@ -67,21 +68,31 @@ class Spike(Monitor):
         return Health.UNSTABLE if len(self._spike_steps) >= self.patience else Health.SUSPECT
 
     def reset(self, loss: float) -> None:
-        """Re-anchor at `loss`. The remembered losses stay where they agree with it, else they are forgotten."""
+        """Re-anchor at `loss`. The remembered losses stay where they agree with it, else they are forgotten.
+
+        Fewer than `min_count` were never judged themselves, so they are forgotten too: the losses of a run that blew up
+        in its first steps would hide every later spike.
+        """
         self._spike_steps = []
-        if self._is_spike(loss):
+        if len(self._recent) < self.min_count or not abs(loss - self._mean()) <= self._limit():
             self._recent = []
 
     def _is_spike(self, loss: float) -> bool:
         if not math.isfinite(loss):
             return True
-        if self._scale is None or len(self._recent) < self.min_count:
-            return False
-        mean = sum(self._recent) / len(self._recent)
-        variance = sum((x - mean) ** 2 for x in self._recent) / len(self._recent)
-        return loss > mean + max(self.num_sigmas * math.sqrt(variance), self.min_rise * self._scale)
+        return len(self._recent) >= self.min_count and loss - self._mean() > self._limit()
+
+    def _mean(self) -> float:
+        return sum(self._recent) / len(self._recent)
+
+    def _limit(self) -> float:
+        mean = self._mean()
+        # Products, not powers: these overflow to inf, where ** raises.
+        variance = sum((x - mean) * (x - mean) for x in self._recent) / len(self._recent)
+        largest_rise = max(self._recent) - mean
+        return max(self.num_sigmas * math.sqrt(variance), 2 * largest_rise, self.min_rise * self._scale)
 
     def _learn(self, loss: float) -> None:
-        if self._scale is None:
+        if self._scale == 0.0:
             self._scale = abs(loss)
         self._recent = [*self._recent, loss][-self.window :]

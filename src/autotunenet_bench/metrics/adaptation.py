@@ -10,11 +10,12 @@ from autotunenet_bench.results.trace import Trace
 
 
 def changes(trace: Trace) -> list[Decision]:
-    """The decisions after which another value was in force than before, rollbacks left out.
+    """The adaptations after which another value was in force than before.
 
-    A rollback answers damage and has its own metric; a proposal that a guard cut back to the old value is no change.
+    A rollback, and the acceptance of a new level after it, answer damage and have metrics of their own; a
+    proposal that a guard cut back to the old value is no change.
     """
-    return [d for d in trace.decisions if d.action is not Action.ROLLBACK and _moves(d)]
+    return [d for d in trace.decisions if d.action is Action.ADAPT and _moves(d)]
 
 
 def update_magnitude(trace: Trace) -> float:

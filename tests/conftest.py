@@ -1,0 +1,24 @@
+"""Settings of the whole test run."""
+
+import os
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# Slow machines are no bug, and the same examples every time make a failure one that everybody sees.
+settings.register_profile(
+    "default", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow], max_examples=60
+)
+settings.register_profile("thorough", parent=settings.get_profile("default"), derandomize=False, max_examples=1000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread():
+    """Small tensors only: more threads would cost more than they bring, and workers run side by side."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

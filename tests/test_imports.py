@@ -1,0 +1,130 @@
+"""Imports only go down, torch is where it may be, and libraries do not print."""
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SRC = Path(__file__).parents[1] / "src"
+
+# A unit may import units of the floors below it, and itself. A new module has to be given its floor here.
+FLOORS = [
+    {"types", "state", "space"},
+    {"controllers", "guards", "monitors", "snapshots"},
+    {"tuner"},
+    {"adapters", "testing"},
+]
+MAY_IMPORT_TORCH = {"adapters"}
+MAY_IMPORT_TORCH_INSIDE_FUNCTIONS = {"testing"}
+
+CORE = sorted((SRC / "autotunenet").rglob("*.py"))
+BENCH = sorted((SRC / "autotunenet_bench").rglob("*.py"))
+
+
+def unit(path):
+    """Return the unit that a file of a package belongs to: its module, or the sub-package it lies in."""
+    return path.relative_to(SRC).with_suffix("").parts[1]
+
+
+def imports(path, nested=True):
+    """Return the dotted names that a file imports; without `nested`, only at module level."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    names = []
+    for node in ast.walk(tree) if nested else tree.body:
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative imports hide directions; write the full name"
+            names += [f"{node.module}.{alias.name}" for alias in node.names]
+    return names
+
+
+def our_units(path, package="autotunenet"):
+    return {name.split(".")[1] for name in imports(path) if name.startswith(package + ".")}
+
+
+def ids(path):
+    return str(path.relative_to(SRC))
+
+
+def floor(name):
+    return next((i for i, names in enumerate(FLOORS) if name in names), None)
+
+
+def test_every_module_of_the_core_has_a_floor():
+    assert {unit(path) for path in CORE} - {"__init__"} == set().union(*FLOORS)
+
+
+@pytest.mark.parametrize("path", [p for p in CORE if unit(p) != "__init__"], ids=ids)
+def test_the_core_imports_only_downwards(path):
+    own = unit(path)
+    for other in our_units(path) - {own}:
+        assert floor(other) is not None, f"{ids(path)} imports autotunenet.{other}; import from the module that has it"
+        assert floor(other) < floor(own), f"{ids(path)} is on floor {floor(own)}, {other} is on floor {floor(other)}"
+
+
+@pytest.mark.parametrize("path", CORE, ids=ids)
+def test_the_core_knows_nothing_of_the_bench(path):
+    assert not [name for name in imports(path) if name.split(".")[0] == "autotunenet_bench"]
+
+
+def test_the_lowest_floor_stands_by_itself():
+    for name in FLOORS[0]:
+        assert our_units(SRC / "autotunenet" / f"{name}.py") == set()
+
+
+@pytest.mark.parametrize("path", CORE, ids=ids)
+def test_torch_is_imported_only_where_it_may_be(path):
+    def torches(nested):
+        return [name for name in imports(path, nested) if name.split(".")[0] == "torch"]
+
+    if unit(path) not in MAY_IMPORT_TORCH:
+        assert not torches(nested=False)
+        assert unit(path) in MAY_IMPORT_TORCH_INSIDE_FUNCTIONS or not torches(nested=True)
+
+
+@pytest.mark.parametrize("path", CORE, ids=ids)
+def test_the_core_does_not_print_nor_seed(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call):
+            called = ast.unparse(node.func)
+            assert called not in ("print", "pprint"), f"{ids(path)}:{node.lineno} prints; log it"
+            assert called.split(".")[-1] not in ("manual_seed", "seed", "set_num_threads"), (
+                f"{ids(path)}:{node.lineno} calls {called}, which belongs to the user"
+            )
+
+
+@pytest.mark.parametrize("path", [p for p in BENCH if unit(p) in ("results", "metrics", "report")], ids=ids)
+def test_what_reads_results_knows_nothing_of_what_makes_them(path):
+    above = our_units(path, "autotunenet_bench") & {"runners", "executors", "cli", "suite"}
+    assert not above, f"{ids(path)} imports {', '.join(above)}"
+
+
+def in_a_new_process(code):
+    environment = {**os.environ, "PYTHONPATH": str(SRC)}
+    return subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+@pytest.mark.parametrize("module", ["autotunenet", "autotunenet.testing"])
+def test_the_core_comes_without_torch(module):
+    done = in_a_new_process(f"import {module}, sys; assert 'torch' not in sys.modules")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_importing_changes_nothing_for_others(tmp_path):
+    """No output, no hook, no folder, no seed, no logging set-up."""
+    code = (
+        f"import os; os.chdir({str(tmp_path)!r})\n"
+        "import logging, random, sys\n"
+        "before = sys.excepthook, random.getstate(), list(logging.root.handlers), logging.root.level\n"
+        "import autotunenet, autotunenet.adapters.pytorch\n"
+        "assert before == (sys.excepthook, random.getstate(), logging.root.handlers, logging.root.level)\n"
+        "assert os.listdir('.') == []\n"
+    )
+    done = in_a_new_process(code)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
