@@ -262,6 +262,8 @@ def _show_plan(plan: Plan) -> None:
     if plan.pending:
         parts.append(_count(plan.num_workers, "worker"))
     _say("; ".join(parts))
+    if plan.num_other_environment:
+        _say(f"{_count(plan.num_other_environment, 'reused run')} made with other versions than are installed now")
 
 
 def _show_result(result: SuiteResult, page: Path | None = None) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from autotunenet_bench.config import ConfigError, Problem, RunConfig, RunSpec, SuiteConfig, expand
 from autotunenet_bench.data import DataSource
+from autotunenet_bench.environment import environment
 from autotunenet_bench.executors import CellUpdate, run_cells
 from autotunenet_bench.files import write_atomically
 from autotunenet_bench.report import ReportPaths, write_report
@@ -34,12 +35,14 @@ class Plan:
         specs: Every run of the suite, in the config's order.
         pending: Those that are not finished yet.
         num_resumed: How many of the pending runs go on from where they were interrupted.
+        num_other_environment: How many of the finished runs were made with other versions than are installed now.
         num_workers: Processes that share the work.
     """
 
     specs: Sequence[RunSpec]
     pending: Sequence[RunSpec]
     num_resumed: int
+    num_other_environment: int
     num_workers: int
 
     @property
@@ -184,9 +187,11 @@ def make_plan(specs: Sequence[RunSpec], store: ResultStore, num_workers: int | N
     states = {spec.run_id: store.folder(spec).status() for spec in specs}
     pending = [spec for spec in specs if states[spec.run_id] != "done"]
     num_resumed = sum(states[spec.run_id] in ("running", "interrupted") for spec in pending)
+    begun = [next(store.folder(spec).events(), {}) for spec in specs if states[spec.run_id] == "done"]
+    num_other = sum(event.get("environment") != environment() for event in begun)
     threads = max((spec.num_threads for spec in pending), default=1)
     workers = num_workers or max(1, num_cores() // threads)
-    return Plan(specs, pending, num_resumed, max(1, min(workers, len(pending))))
+    return Plan(specs, pending, num_resumed, num_other, max(1, min(workers, len(pending))))
 
 
 def num_cores() -> int:

@@ -39,7 +39,9 @@ def invoke(*arguments: str) -> Result:
 
 def events(num_epochs: int) -> list[Event]:
     clock = {"train_seconds": 0.1, "eval_seconds": 0.1, "control_seconds": 0.1}
-    rows: list[Event] = [{"event": "start", "hyperparams": {"lr": 0.1}, "val": {"loss": 2.3, "accuracy": 0.1}}]
+    rows: list[Event] = [
+        {"event": "start", "environment": {}, "hyperparams": {"lr": 0.1}, "val": {"loss": 2.3, "accuracy": 0.1}}
+    ]
     for epoch in range(1, num_epochs + 1):
         val = {"loss": 1 / epoch, "accuracy": 0.5}
         row = {"event": "epoch", "epoch": epoch, "step": epoch, "losses": [1.0], "val": val}

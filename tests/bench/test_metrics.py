@@ -30,7 +30,12 @@ def epoch(number, losses, loss, accuracy, control_seconds=0.25):
 
 
 def trace(*events, initial_loss=2.0, num_restarts=0):
-    start = {"event": "start", "hyperparams": {"lr": 0.1}, "val": {"loss": initial_loss, "accuracy": 0.1}}
+    start = {
+        "event": "start",
+        "environment": {},
+        "hyperparams": {"lr": 0.1},
+        "val": {"loss": initial_loss, "accuracy": 0.1},
+    }
     end = {"event": "end", "num_restarts": num_restarts, "weights_sha256": "00"}
     return Trace.from_events({"seed": 0}, [start, *events, end])
 
@@ -130,7 +135,7 @@ def test_before_the_first_epoch_what_is_unknown_is_nan():
 
 def test_a_task_without_accuracy_has_none():
     events = [
-        {"event": "start", "hyperparams": {"lr": 0.1}, "val": {"loss": 2.0}},
+        {"event": "start", "environment": {}, "hyperparams": {"lr": 0.1}, "val": {"loss": 2.0}},
         {**epoch(1, [1.0], 1.0, 0.0), "val": {"loss": 1.0}},
     ]
     values = summarize(Trace.from_events({}, events))

@@ -46,7 +46,7 @@ def make_trace(
     labels = {"task": task, "regime": regime, "controller": controller}
     spec = {"task": {"name": task, "sizes": [8, 4]}, "seed": seed, "num_threads": 1, **spec}
     spec |= {"num_epochs": NUM_EPOCHS, "protocol": "1.0", "data": DATA, "labels": labels}
-    events = [{"event": "start", "hyperparams": {"lr": 0.1}, "val": {"loss": 2.3, "accuracy": 0.1}}]
+    events = [{"event": "start", "environment": {}, "hyperparams": {"lr": 0.1}, "val": {"loss": 2.3, "accuracy": 0.1}}]
     lr = 0.1
     for epoch in range(1, NUM_EPOCHS + 1 if finished else 3):
         step = epoch * STEPS_PER_EPOCH

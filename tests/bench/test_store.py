@@ -10,7 +10,7 @@ import torch
 
 from autotunenet_bench.results import ResultStore, RunFolder
 
-START = {"event": "start", "hyperparams": {"lr": 0.1}, "val": {"loss": 2.3, "accuracy": 0.1}}
+START = {"event": "start", "environment": {}, "hyperparams": {"lr": 0.1}, "val": {"loss": 2.3, "accuracy": 0.1}}
 
 
 class Spec:

@@ -23,7 +23,8 @@ __all__ = ["METRICS", "Direction", "Metric", "summarize"]
 def summarize(trace: Trace) -> dict[str, float]:
     """Every metric of `METRICS` for one run, by name and in that order.
 
-    >>> trace = Trace.from_events({}, [{"event": "start", "hyperparams": {"lr": 0.1}, "val": {"loss": 2.3}}])
+    >>> start = {"event": "start", "environment": {}, "hyperparams": {"lr": 0.1}, "val": {"loss": 2.3}}
+    >>> trace = Trace.from_events({}, [start])
     >>> summarize(trace)["rollback_count"]
     0.0
     """

@@ -55,8 +55,8 @@ class Column:
         )
 
     def best(self, group: Group) -> frozenset[str]:
-        """The controllers whose cell is marked; a count of runs is never."""
-        return frozenset() if self.as_count else group.best(self.metric)
+        """The controllers whose cell is marked: never a count of runs, nor a clock reading, which the machine decides."""
+        return frozenset() if self.as_count or self.unit == "s" else group.best(self.metric)
 
 
 MAIN_COLUMNS = (

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import platform
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import metadata, resources
+from importlib import resources
 from typing import Any
 
 import jinja2
 
-import autotunenet
 from autotunenet.types import Decision
 from autotunenet_bench.metrics import METRICS
 from autotunenet_bench.report.aggregate import Group, Row, aggregate
@@ -171,7 +169,7 @@ def _facts(runs: Sequence[Trace]) -> list[Fact]:
         _fact("Seeds per controller", [num_seeds(runs)]),
         _fact("Threads per run", [spec.get("num_threads") for spec in specs]),
         _fact("Protocol", [spec.get("protocol") for spec in specs]),
-        _fact("Report written with", _versions()),
+        _fact("Run with", [_versions(run.environment) for run in runs]),
     ]
 
 
@@ -191,6 +189,5 @@ def _length(run: Trace) -> str:
     return f"{len(run.epochs)} epochs, {run.epochs[-1].step if run.epochs else 0} optimizer steps"
 
 
-def _versions() -> list[str]:
-    others = [f"{package} {metadata.version(package)}" for package in ("torch", "numpy", "matplotlib")]
-    return [f"autotunenet {autotunenet.__version__}", f"Python {platform.python_version()}", *others]
+def _versions(environment: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in environment.items())

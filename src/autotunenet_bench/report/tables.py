@@ -15,7 +15,7 @@ from autotunenet_bench.report.columns import MAIN_COLUMNS, Column
 from autotunenet_bench.report.remarks import remarks
 from autotunenet_bench.results.trace import Trace
 
-LEGEND = "mean ± sd over the finished seeds; * best mean of its block; diverged: runs of finished runs"
+LEGEND = "mean ± sd over the finished seeds; * best mean of its block; diverged: runs that did, of those finished"
 NO_RUNS = "There are no runs to show."
 
 

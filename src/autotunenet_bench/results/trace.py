@@ -50,6 +50,7 @@ class Trace:
 
     Attributes:
         spec: The resolved run spec (``spec.json``): task, regime, controller, seed, data and so on, as plain values.
+        environment: Versions that the run was begun with, by name.
         initial_val: Validation metrics before the first step.
         initial_hyperparams: In force at the first step.
         epochs: In order; fewer than ``spec["num_epochs"]`` while `finished` is false.
@@ -62,6 +63,7 @@ class Trace:
     """
 
     spec: Mapping[str, Any]
+    environment: Mapping[str, str]
     initial_val: Mapping[str, float]
     initial_hyperparams: Mapping[str, float]
     epochs: Sequence[EpochRecord]
@@ -120,6 +122,7 @@ class Trace:
             raise ValueError("the events of a run must begin with a 'start' row; this run has none")
         return cls(
             spec=spec,
+            environment=start["environment"],
             initial_val=start["val"],
             initial_hyperparams=start["hyperparams"],
             epochs=epochs,

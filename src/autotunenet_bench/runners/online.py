@@ -14,6 +14,7 @@ from autotunenet.adapters.pytorch import TorchRun
 from autotunenet_bench.config import RunSpec
 from autotunenet_bench.controllers import DIRECTIONS
 from autotunenet_bench.data import DataSource, stream_seed
+from autotunenet_bench.environment import environment
 from autotunenet_bench.results import RunFolder
 from autotunenet_bench.types import Event, EventSink, Horizon, TaskData
 
@@ -89,7 +90,8 @@ class Training:
     def start_event(self) -> Event:
         """Return the row before the first step."""
         val = self._task.evaluate(self._workload.model, self._workload.data.val)
-        return {"event": "start", "hyperparams": self._run.get_hyperparams(), "val": val}
+        hyperparams = self._run.get_hyperparams()
+        return {"event": "start", "environment": environment(), "hyperparams": hyperparams, "val": val}
 
     def run_epoch(self) -> list[Event]:
         """Train for one epoch, validate, let the controller decide. Return the epoch's rows."""
