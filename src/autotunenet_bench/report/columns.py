@@ -55,7 +55,7 @@ class Column:
         )
 
     def best(self, group: Group) -> frozenset[str]:
-        """The controllers whose cell is marked: never a count of runs, nor a clock reading, which the machine decides."""
+        """The controllers whose cell is marked; never a count of runs, nor a clock reading: machines decide those."""
         return frozenset() if self.as_count or self.unit == "s" else group.best(self.metric)
 
 
