@@ -14,6 +14,7 @@ SRC = Path(__file__).parents[1] / "src"
 FLOORS = [
     {"types", "state", "space"},
     {"controllers", "guards", "monitors", "snapshots"},
+    {"reasons"},
     {"tuner"},
     {"adapters", "testing"},
 ]

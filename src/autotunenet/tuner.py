@@ -15,6 +15,7 @@ import math
 from collections import deque
 from typing import Any, Literal, SupportsFloat
 
+from autotunenet import reasons
 from autotunenet.controllers import Controller
 from autotunenet.guards import Guard, chain, max_delta, within
 from autotunenet.monitors import Monitor, NonFinite, Regression, Spike, WorstOf
@@ -189,16 +190,14 @@ class Tuner(PlainState):
     def _control(self, metric: float) -> Decision:
         """Close the interval: let the controller observe and propose, bound what it asks for, put that in force."""
         seen, proposed = self._consult(metric)
-        foreign = _changes(self._applied, seen.hyperparams)
+        foreign = reasons.changes(self._applied, seen.hyperparams)
         allowed = self._guard(seen.hyperparams, proposed, self._num_control_steps) if is_finite(proposed) else {}
         self._run.set_hyperparams(allowed)
         self._applied = self._run.get_hyperparams()
 
-        reason = _explain(seen.hyperparams, proposed, self._applied)
-        if foreign:
-            reason += f" Somebody else had changed {foreign} since the last decision; that was taken over."
-            if self._is_snapshot_due() and not self._snapshots.candidate:
-                self._capture()  # a scheduler that writes at every step leaves no other moment
+        if foreign and self._is_snapshot_due() and not self._snapshots.candidate:
+            self._capture()  # a scheduler that writes at every step leaves no other moment
+        reason = reasons.adaptation(seen.hyperparams, proposed, self._applied, foreign)
         action = Action.HOLD if self._applied == seen.hyperparams else Action.ADAPT
         decision = Decision(seen, Health(self._worst), action, proposed, self._applied, 0, reason)
         return self._close_interval(decision)
@@ -289,12 +288,7 @@ class Tuner(PlainState):
         self._last_snapshot_step, self._just_restored = self._num_steps, True
 
         discarded = self._num_steps - snapshot.step if self._snapshots.scope == "full" else 0
-        kept = "" if self._snapshots.scope == "full" else " (hyperparameters only: the weights stay as they are)"
-        changes = _changes(snapshot.hyperparams, self._applied) or "the same values, which already are at their bounds"
-        reason = (
-            f"The loss became {loss:.4g}; after step {snapshot.step} it was {snapshot.loss:.4g}. Went back there{kept} "
-            f"with {changes}, rollback {self._num_rollbacks_in_row} in a row."
-        )
+        reason = reasons.rollback(loss, snapshot, self._applied, self._snapshots.scope, self._num_rollbacks_in_row)
         return Decision(seen, Health.UNSTABLE, Action.ROLLBACK, proposed, self._applied, discarded, reason)
 
     def _cut_by(self, factor: float) -> dict[str, float]:
@@ -316,22 +310,13 @@ class Tuner(PlainState):
         good = self._snapshots.good_or_first()
         if self._snapshots.scope == "full":
             self._run.set_hyperparams(good.hyperparams)  # the back-off was no cure, so it is undone
-            why = (
-                f"the state of step {good.step}, which had given {good.loss:.4g}, gave as bad a loss at once, "
-                f"{self._num_futile_in_row} times in a row: the data have changed, not the weights. Stayed, with the "
-                "last good values"
-            )
-        else:
-            why = (
-                f"{self._num_rollbacks_in_row} rollbacks of the hyperparameters have not brought it back. Stayed"
-                if self._num_rollbacks_in_row
-                else "no value is left to be cut. Stayed"
-            )
         self._applied = self._run.get_hyperparams()
         self._monitor.reset(loss)
+        reason = reasons.acceptance(
+            loss, good, self._snapshots.scope, self._num_rollbacks_in_row, self._num_futile_in_row
+        )
         self._num_rollbacks_in_row = self._num_futile_in_row = 0
         self._capture()
-        reason = f"The loss is {loss:.4g}; {why}, and judge from this level on."
         return Decision(seen, Health.UNSTABLE, Action.ACCEPT, proposed, self._applied, 0, reason)
 
     # -- resume ------------------------------------------------------------------------------------------------------
@@ -374,27 +359,6 @@ class Tuner(PlainState):
         self.history.extend(history)
         super().load_state_dict({name: state_dict[name] for name in self.state_names})
         self._run.set_hyperparams(state_dict["hyperparams"])
-
-
-def _explain(current: Hyperparams, proposed: Hyperparams, applied: Hyperparams) -> str:
-    if not is_finite(proposed):
-        return f"The controller asked for {_values(proposed)}, which is not finite: refused."
-    wish, change = _changes(current, proposed), _changes(current, applied)
-    if not wish and not change:
-        return "Nothing was asked for."
-    if not wish:
-        return f"Nothing was asked for; the guard changed {change}."
-    if all(math.isclose(applied[name], value, rel_tol=1e-6) for name, value in proposed.items()):  # float32, perhaps
-        return f"Changed {change}."
-    return f"Asked for {wish}; " + (f"bounded to {change}." if change else "the guard allowed no change.")
-
-
-def _changes(old: Hyperparams, new: Hyperparams) -> str:
-    return ", ".join(f"{name} {old[name]:.4g} -> {new[name]:.4g}" for name in new if new[name] != old[name])
-
-
-def _values(values: Hyperparams) -> str:
-    return ", ".join(f"{name} = {value:.4g}" for name, value in values.items())
 
 
 def _check_counts(**counts: int) -> None:

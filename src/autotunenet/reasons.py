@@ -1,0 +1,67 @@
+"""The sentences of the history: what a decision saw and did, with its numbers, for a person."""
+
+from __future__ import annotations
+
+import math
+
+from autotunenet.snapshots import Scope, Snapshot
+from autotunenet.types import Hyperparams, is_finite
+
+
+def adaptation(current: Hyperparams, proposed: Hyperparams, applied: Hyperparams, foreign: str = "") -> str:
+    """Say what a controller asked for, and what became of it.
+
+    Args:
+        current: In force before.
+        proposed: Asked for.
+        applied: In force after.
+        foreign: Changes that somebody else made since the last decision, as from `changes`.
+
+    >>> adaptation({"lr": 0.1}, {"lr": 0.4}, {"lr": 0.15})
+    'Asked for lr 0.1 -> 0.4; bounded to lr 0.1 -> 0.15.'
+    """
+    if foreign:
+        takeover = f" Somebody else had changed {foreign} since the last decision; that was taken over."
+        return adaptation(current, proposed, applied) + takeover
+    if not is_finite(proposed):
+        values = ", ".join(f"{name} = {value:.4g}" for name, value in proposed.items())
+        return f"The controller asked for {values}, which is not finite: refused."
+    wish, change = changes(current, proposed), changes(current, applied)
+    if not wish:
+        return f"Nothing was asked for; the guard changed {change}." if change else "Nothing was asked for."
+    if all(math.isclose(applied[name], value, rel_tol=1e-6) for name, value in proposed.items()):  # float32, perhaps
+        return f"Changed {change}."
+    return f"Asked for {wish}; " + (f"bounded to {change}." if change else "the guard allowed no change.")
+
+
+def rollback(loss: float, snapshot: Snapshot, applied: Hyperparams, scope: Scope, num_in_row: int) -> str:
+    """Say why and where the tuner went back, and what it changed so that it does not meet the same wall."""
+    kept = "" if scope == "full" else " (hyperparameters only: the weights stay as they are)"
+    cut = changes(snapshot.hyperparams, applied) or "the same values, which already are at their bounds"
+    return (
+        f"The loss became {loss:.4g}; after step {snapshot.step} it was {snapshot.loss:.4g}. "
+        f"Went back there{kept} with {cut}, rollback {num_in_row} in a row."
+    )
+
+
+def acceptance(loss: float, snapshot: Snapshot, scope: Scope, num_rollbacks: int, num_futile: int) -> str:
+    """Say why the tuner stays at a bad loss instead of going back once more."""
+    if scope == "full":
+        why = (
+            f"the state of step {snapshot.step}, which had given {snapshot.loss:.4g}, gave as bad a loss at once, "
+            f"{num_futile} times in a row: the data have changed, not the weights. Stayed, with the last good values"
+        )
+    elif num_rollbacks:
+        why = f"{num_rollbacks} rollbacks of the hyperparameters have not brought it back. Stayed"
+    else:
+        why = "no value is left to be cut. Stayed"
+    return f"The loss is {loss:.4g}; {why}, and judge from this level on."
+
+
+def changes(old: Hyperparams, new: Hyperparams) -> str:
+    """List the values that differ; empty if none does.
+
+    >>> changes({"lr": 0.1, "momentum": 0.9}, {"lr": 0.05, "momentum": 0.9})
+    'lr 0.1 -> 0.05'
+    """
+    return ", ".join(f"{name} {old[name]:.4g} -> {new[name]:.4g}" for name in new if new[name] != old[name])
