@@ -85,3 +85,17 @@ def new_tuner(*proposals, run=None, verdicts=(), scope="full", **kwargs):
     kwargs.setdefault("monitor", Verdicts(verdicts))
     kwargs.setdefault("snapshots", SnapshotBuffer(run, scope))
     return Tuner(run, space, **kwargs), run
+
+
+def broken_at(*steps, **kwargs):
+    """A tuner with the weight 1.0 in its good state; unstable at the steps given."""
+    kwargs.setdefault("run", NumberRun(1.0))
+    return new_tuner(verdicts=dict.fromkeys(steps, UNSTABLE), **kwargs)
+
+
+def feed(tuner, losses):
+    return [tuner.step(loss) for loss in losses]
+
+
+def actions(tuner):
+    return [decision.action.value for decision in tuner.history]

@@ -1,0 +1,72 @@
+"""The loop beside others that write: the user's scheduler, and controllers that plan absolute values."""
+
+import math
+
+import pytest
+from doubles import UNSTABLE, broken_at, feed, new_tuner
+
+from autotunenet import Float, SearchSpace
+from autotunenet.controllers import Plateau, Schedule
+from autotunenet.controllers.schedule import cosine
+from autotunenet.guards import chain
+
+NAN, INF = math.nan, math.inf
+
+
+# -- what others write -----------------------------------------------------------------------------------------------
+
+
+def test_a_foreign_write_is_reported_and_taken_over():
+    tuner, run = new_tuner(interval=2)
+    tuner.step(1.0)
+    run.hyperparams["lr"] = 0.3
+    decision = tuner.step(1.0)
+    assert decision.observation.hyperparams == {"lr": 0.3}
+    assert "Somebody else had changed lr 0.1 -> 0.3 since the last decision; that was taken over." in decision.reason
+    assert "Somebody" not in feed(tuner, [1.0, 1.0])[-1].reason
+
+
+def test_a_state_under_a_foreign_value_is_not_stored_as_good():
+    tuner, run = new_tuner(snapshot_every=10, proof_steps=1)
+    feed(tuner, [1.0] * 9)
+    run.hyperparams["lr"] = 0.9
+    feed(tuner, [1.0] * 30)
+    assert tuner._snapshots.good.step == 0
+    assert tuner._snapshots.candidate is None
+    tuner.observe(1.0)  # reported, and from here on the tuner's own
+    feed(tuner, [1.0] * 3)
+    assert tuner._snapshots.good.hyperparams == {"lr": 0.9}
+
+
+# -- schedules and the back-off --------------------------------------------------------------------------------------
+
+
+def test_a_schedule_keeps_the_back_off_and_its_shape():
+    plain, broken = (
+        new_tuner(
+            controller=Schedule(cosine(total=40)),
+            guard=chain(),
+            space=SearchSpace({"lr": Float(0.0, 1.0)}),
+            interval=1,
+            verdicts=verdicts,
+            snapshot_every=1000,
+        )
+        for verdicts in ({}, {2: UNSTABLE})
+    )
+    lrs = [[], []]
+    for values, (tuner, run) in zip(lrs, (plain, broken), strict=True):
+        for _ in range(40):
+            tuner.step(1.0)
+            values.append(run.hyperparams["lr"])
+    ratio = lrs[1][1] / lrs[0][1]
+    assert lrs[1][1] == 0.05
+    assert lrs[1][1:] == pytest.approx([ratio * lr for lr in lrs[0][1:]], abs=1e-15)
+
+
+def test_plateau_goes_on_from_the_value_of_the_rollback():
+    tuner, run = broken_at(3, controller=Plateau(factor=0.5, patience=1), guard=chain())
+    feed(tuner, [1.0] * 3)
+    assert run.hyperparams["lr"] == 0.05
+    for _ in range(4):
+        tuner.observe(1.0)
+    assert run.hyperparams["lr"] == 0.025
