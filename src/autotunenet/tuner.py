@@ -18,7 +18,7 @@ from typing import Any, Literal, SupportsFloat
 from autotunenet import reasons
 from autotunenet.controllers import Controller
 from autotunenet.guards import Guard, chain, max_delta, within
-from autotunenet.monitors import Monitor, NonFinite, Regression, Spike, WorstOf
+from autotunenet.monitors import Monitor, NonFinite, Overshoot, Regression, Spike, WorstOf
 from autotunenet.snapshots import SnapshotBuffer
 from autotunenet.space import SearchSpace
 from autotunenet.state import PlainState, check_keys
@@ -40,7 +40,8 @@ class Tuner(PlainState):
         space: What may be tuned and in which box. Its names are the run's.
         controller: Proposes.
         guard: Bounds a proposal. None: ``chain(max_delta(0.5), within(space))``. Rollbacks are exempt.
-        monitor: Judges every step. None: non-finite, regression and spike, with their defaults.
+        monitor: Judges every step. None: non-finite, overshoot, regression and spike, with their
+            defaults.
         snapshots: The way back. None: ``SnapshotBuffer(run, "full")``.
         interval: Control interval in optimizer steps, or None for one control step a call of `observe`.
         backoff: Factor in (0, 1) on lr (on every tuned value, where lr is not tuned) after a rollback; n rollbacks in a
@@ -87,6 +88,7 @@ class Tuner(PlainState):
         "_proof_losses",
         "_num_rollbacks_in_row",
         "_num_futile_in_row",
+        "_last_restore_step",
         "_just_restored",
     )
 
@@ -132,7 +134,7 @@ class Tuner(PlainState):
         self.history: deque[Decision] = deque(maxlen=history_size)
         self._run, self._space, self._controller = run, space, controller
         self._guard = chain(max_delta(0.5), within(space)) if guard is None else guard
-        self._monitor = WorstOf(NonFinite(), Regression(), Spike()) if monitor is None else monitor
+        self._monitor = WorstOf(NonFinite(), Overshoot(), Regression(), Spike()) if monitor is None else monitor
         self._snapshots = SnapshotBuffer(run) if snapshots is None else snapshots
         self._interval, self._backoff, self._mode = interval, backoff, mode
         self._snapshot_every, self._proof_steps, self._max_futile = snapshot_every, proof_steps, max_futile
@@ -145,11 +147,19 @@ class Tuner(PlainState):
         self._proof_losses: list[float] = []  # since the candidate was captured
         self._num_rollbacks_in_row = 0
         self._num_futile_in_row = 0
+        self._last_restore_step = 0
         self._just_restored = False
 
-        run.set_hyperparams(controller.start(initial))
+        run.set_hyperparams(self._first_values(initial))
         self._applied = run.get_hyperparams()
         self._snapshots.capture(step=0)
+
+    def _first_values(self, initial: Hyperparams) -> dict[str, float]:
+        """Return what the controller starts from, inside its guard; what the user gave and it keeps is left alone."""
+        start = {**initial, **self._controller.start(initial)}
+        changed = [name for name, value in start.items() if value != initial[name]]
+        allowed = self._guard(start, start, 0) if changed else {}
+        return {name: allowed[name] for name in changed}
 
     # -- the two loops -----------------------------------------------------------------------------------------------
 
@@ -285,9 +295,11 @@ class Tuner(PlainState):
         self._run.set_hyperparams(target)
         self._applied = self._run.get_hyperparams()
         self._monitor.reset(snapshot.loss)
-        self._last_snapshot_step, self._just_restored = self._num_steps, True
-
-        discarded = self._num_steps - snapshot.step if self._snapshots.scope == "full" else 0
+        # What the rollback before this one threw away is not thrown away again.
+        lost = self._num_steps - max(snapshot.step, self._last_restore_step)
+        discarded = lost if self._snapshots.scope == "full" else 0
+        self._last_snapshot_step = self._last_restore_step = self._num_steps
+        self._just_restored = True
         reason = reasons.rollback(loss, snapshot, self._applied, self._snapshots.scope, self._num_rollbacks_in_row)
         return Decision(seen, Health.UNSTABLE, Action.ROLLBACK, proposed, self._applied, discarded, reason)
 

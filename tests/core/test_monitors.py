@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from autotunenet import Health
-from autotunenet.monitors import NonFinite, Regression, Spike, WorstOf
+from autotunenet.monitors import NonFinite, Overshoot, Regression, Spike, WorstOf
 
 STABLE, SUSPECT, UNSTABLE = Health.STABLE, Health.SUSPECT, Health.UNSTABLE
 NAN, INF = math.nan, math.inf
 
 
-def default():
-    return WorstOf(NonFinite(), Regression(), Spike())
+def default():  # the one of the tuner
+    return WorstOf(NonFinite(), Overshoot(), Regression(), Spike())
 
 
 def verdicts(monitor, losses, first_step=1):
@@ -273,3 +273,38 @@ def test_a_jump_far_below_the_first_loss_is_seen():
 
 def test_a_first_loss_of_zero_gives_no_scale():
     assert set(verdicts(default(), [0.0, *[1e-6] * 30])) == {STABLE}
+
+
+# -- overshoot -------------------------------------------------------------------------------------------------------
+
+
+def test_an_lr_wrong_by_orders_of_magnitude_is_seen_at_its_first_loss():
+    """Measured: Adam at lr 0.1 on a small CNN. Two steps later it is dead, and its loss looks like the first."""
+    found = verdicts(Overshoot(), [2.3, 1715.85, 53.49, 2.35, 2.46])
+    assert found == [STABLE, UNSTABLE, UNSTABLE, STABLE, STABLE]
+
+
+def test_overshoot_asks_for_two_in_a_row_where_it_is_less_clear():
+    assert verdicts(Overshoot(), [2.0, 9.0, 2.0, 9.0, 9.0]) == [STABLE, SUSPECT, STABLE, SUSPECT, UNSTABLE]
+
+
+def test_overshoot_rises_with_the_level_and_not_with_the_wreck():
+    climbing = [1.0 * 1.02**t for t in range(200)]  # a loss that is meant to rise, as in a curriculum
+    assert set(verdicts(Overshoot(), climbing)) == {STABLE}
+    monitor = Overshoot()
+    assert verdicts(monitor, [1.0, *[5.0] * 50])[-1] is UNSTABLE, "what is refused must not become normal"
+
+
+def test_overshoot_after_a_lucky_first_loss_follows_the_level():
+    monitor = Overshoot()
+    verdicts(monitor, [1e-3])
+    monitor.reset(0.5)
+    assert set(verdicts(monitor, [0.5, 1.0, 1.9, 0.3])) == {STABLE}
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"factor": 1.0}, {"factor": 9.0, "hard_factor": 5.0}, {"patience": 0}, {"smoothing": 0.0}]
+)
+def test_overshoot_refuses(arguments):
+    with pytest.raises(ValueError, match="Overshoot: "):
+        Overshoot(**arguments)

@@ -3,12 +3,12 @@
 import math
 
 import pytest
-from doubles import UNSTABLE, broken_at, feed, new_tuner
+from doubles import UNSTABLE, NumberRun, Scripted, broken_at, feed, new_tuner
 
 from autotunenet import Float, SearchSpace
 from autotunenet.controllers import Plateau, Schedule
 from autotunenet.controllers.schedule import cosine
-from autotunenet.guards import chain
+from autotunenet.guards import chain, within
 
 NAN, INF = math.nan, math.inf
 
@@ -70,3 +70,11 @@ def test_plateau_goes_on_from_the_value_of_the_rollback():
     for _ in range(4):
         tuner.observe(1.0)
     assert run.hyperparams["lr"] == 0.025
+
+
+def test_the_first_value_of_a_schedule_passes_the_box_but_the_users_own_is_left_alone():
+    space = SearchSpace({"lr": Float(1e-3, 1.0, log=True)})
+    for controller, first in ((Schedule(lambda t: 1e-3), 1e-3), (Schedule(lambda t: 1.0), 1e-5), (Scripted(), 1e-5)):
+        lr = 1e-5 if first == 1e-5 else 0.1
+        _, run = new_tuner(run=NumberRun(lr=lr), space=space, controller=controller, guard=within(space))
+        assert run.hyperparams == {"lr": first}

@@ -339,3 +339,18 @@ def test_scope_none_never_goes_back_but_still_says_how_it_was():
     assert (decision.health, decision.action, run.weight) == (UNSTABLE, Action.HOLD, 9.0)
     assert math.isnan(decision.observation.metric)
     assert run.allocated == []
+
+
+def test_steps_are_thrown_away_once_however_often_the_tuner_goes_back():
+    """Rollbacks in a row return to the same state; each counts the steps since the one before it."""
+    tuner, _ = broken_at(6, 13, 20)
+    feed(tuner, [1.0] * 20)
+    assert [d.discarded_steps for d in tuner.history] == [6, 7, 7]
+
+
+def test_after_a_new_good_state_only_the_steps_since_then_are_thrown_away():
+    tuner, _ = broken_at(6, 40, snapshot_every=10, proof_steps=2)
+    feed(tuner, [1.0] * 40)
+    good = tuner._snapshots.good.step
+    assert 16 <= good < 40
+    assert [d.discarded_steps for d in tuner.history] == [6, 40 - good]

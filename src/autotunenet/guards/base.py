@@ -1,7 +1,8 @@
 """HOW FAR: a guard bounds what a controller asks for.
 
 A guard is a pure function ``(current, proposed, step) -> allowed``. `current` and `proposed` name the same values, all
-finite; `step` counts control steps from 1. Being pure, guards need no state to resume.
+finite; `step` counts control steps from 1, and is 0 for the values that a controller starts from (then `current` and
+`proposed` are equal). Being pure, guards need no state to resume.
 """
 
 from __future__ import annotations

@@ -2,16 +2,18 @@
 
 from autotunenet.monitors.base import Monitor
 from autotunenet.monitors.non_finite import NonFinite
+from autotunenet.monitors.overshoot import Overshoot
 from autotunenet.monitors.regression import Regression
 from autotunenet.monitors.spike import Spike
 from autotunenet.monitors.worst_of import WorstOf
 
 MONITORS: dict[str, type[Monitor]] = {
     "non_finite": NonFinite,
+    "overshoot": Overshoot,
     "regression": Regression,
     "spike": Spike,
     "worst_of": WorstOf,
 }
 """Monitor classes by name; each can be made without arguments, and `WorstOf()` of nothing is the null member."""
 
-__all__ = ["MONITORS", "Monitor", "NonFinite", "Regression", "Spike", "WorstOf"]
+__all__ = ["MONITORS", "Monitor", "NonFinite", "Overshoot", "Regression", "Spike", "WorstOf"]
