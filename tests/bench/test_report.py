@@ -4,7 +4,10 @@ import csv
 import io
 import math
 import random
+import re
+from dataclasses import replace
 from html.parser import HTMLParser
+from xml.etree import ElementTree
 
 import matplotlib as mpl
 import numpy as np
@@ -12,16 +15,24 @@ import pytest
 from rich.console import Console
 
 from autotunenet.types import Action, Decision, Health, Observation
+from autotunenet_bench.config import RunConfig
+from autotunenet_bench.config.specs import expand
+from autotunenet_bench.controllers import CONTROLLERS
+from autotunenet_bench.controllers.heuristic import HeuristicConfig
 from autotunenet_bench.files import write_atomically
 from autotunenet_bench.metrics import METRICS, summarize
 from autotunenet_bench.report import summary_table, write_report
 from autotunenet_bench.report.aggregate import Stat, aggregate
+from autotunenet_bench.report.columns import MAIN_COLUMNS
 from autotunenet_bench.report.csvs import curves_csv, decisions_csv, summary_csv
 from autotunenet_bench.report.curves import band, hyperparam_curve, train_loss_curve
 from autotunenet_bench.report.figures import COLORS, LINE_STYLES, curves_figure, styles
 from autotunenet_bench.report.html import MAX_EVENTS, render
+from autotunenet_bench.report.tables import LESS_NEEDED, SPREAD
 from autotunenet_bench.results.trace import Trace
+from autotunenet_bench.types import DataInfo
 
+SVG = "{http://www.w3.org/2000/svg}"
 NAN, INF = math.nan, math.inf
 NUM_EPOCHS, STEPS_PER_EPOCH = 4, 5
 DATA = {"name": "digits", "source": "scikit-learn", "num_train": 80, "num_val": 20, "sha256": "ab" * 32}
@@ -37,14 +48,16 @@ def make_trace(
     train_loss=None,
     trigger_epoch=None,
     num_rollbacks=0,
+    num_accepts=0,
     reason="the loss blew up",
     finished=True,
+    configs=None,
     **spec,
 ):
     """A run with plausible numbers; `val_loss` and `train_loss` replace all of its losses."""
     rng = random.Random(f"{controller} {seed}")
     labels = {"task": task, "regime": regime, "controller": controller}
-    spec = {"task": {"name": task, "sizes": [8, 4]}, "seed": seed, "num_threads": 1, **spec}
+    spec = {"task": {"name": task, "sizes": [8, 4]}, "seed": seed, "num_threads": 1, **spec, **(configs or {})}
     spec |= {"num_epochs": NUM_EPOCHS, "protocol": "1.0", "data": DATA, "labels": labels}
     events = [{"event": "start", "environment": {}, "hyperparams": {"lr": 0.1}, "val": {"loss": 2.3, "accuracy": 0.1}}]
     lr = 0.1
@@ -67,6 +80,10 @@ def make_trace(
     for _ in range(num_rollbacks):
         seen = Observation(9, INF, {"lr": lr})
         row = Decision(seen, Health.UNSTABLE, Action.ROLLBACK, {"lr": lr}, {"lr": 0.01}, 4, reason)
+        events.append({"event": "decision", **row.to_record()})
+    for _ in range(num_accepts):
+        seen = Observation(13, 5.0, {"lr": lr})
+        row = Decision(seen, Health.UNSTABLE, Action.ACCEPT, {"lr": lr}, {"lr": lr}, 0, "going back was futile")
         events.append({"event": "decision", **row.to_record()})
     if finished:
         events.append({"event": "end", "num_restarts": 0, "weights_sha256": "cd" * 32})
@@ -149,6 +166,45 @@ def test_terminal_table_fits_100_columns(traces):
     assert all(len(line.rstrip()) <= 100 for line in terminal(traces).splitlines())
 
 
+@pytest.mark.parametrize("width", [60, 80, 100, 120])
+def test_terminal_table_keeps_names_and_numbers_whole(width):
+    names = ["fixed", "heuristic", "random_walk", "a_name_of_27_cells_is_whole"]
+    traces = [make_trace(name, seed=seed, regime=regime) for name in names for seed in (0, 1) for regime in "ab"]
+    lines = [line.rstrip() for line in terminal(traces, width).splitlines()]
+    assert max(map(len, lines)) <= width
+    assert all(sum(line.split()[:1] == [name] for line in lines) == 2 for name in names)
+    for row in (row for group in aggregate(traces) for row in group.rows):
+        loss = MAIN_COLUMNS[0].text(row).replace(" ", "")
+        assert any(
+            loss in line or f" {loss.split('±')[0]}" in line for line in lines if line.startswith(row.controller)
+        )
+    assert "…" not in "".join(lines)
+    assert "diverged: runs with a divergence event, of those finished" in lines
+
+
+def test_terminal_table_drops_columns_in_the_stated_order():
+    traces = [make_trace(name, seed=seed) for name in ("fixed", "random_walk") for seed in (0, 1)]
+    numbers = []
+    for width in range(120, 20, -1):
+        text = terminal(traces, width)
+        words = " ".join(text.split())
+        left_out = words.partition("left out, for want of width: ")[2]
+        assert left_out in [", ".join(LESS_NEEDED[:n]) for n in range(len(LESS_NEEDED) + 1)]
+        assert ("±" in text.partition("mean")[0]) == (SPREAD not in left_out)
+        assert ("control" in words.partition("mean ")[0].replace("controller", "")) == ("control" not in left_out)
+        numbers.append(left_out)
+    assert sorted(numbers, key=len) == numbers
+    assert len(set(numbers)) == len(LESS_NEEDED) + 1
+    assert {column.head for column in MAIN_COLUMNS} | {SPREAD} == {*LESS_NEEDED, "final val loss"}
+
+
+def test_a_name_longer_than_the_terminal_folds_and_loses_nothing():
+    name = "n" * 60
+    text = terminal([make_trace(name), make_trace("b")], width=40)
+    assert text.count("n" * 20) == 3
+    assert all(len(line.rstrip()) <= 40 for line in text.splitlines())
+
+
 @every_case
 def test_bytes_depend_neither_on_time_nor_on_the_order_of_the_seeds(traces, tmp_path):
     first = write_report(traces, tmp_path / "a", "Title")
@@ -174,12 +230,62 @@ def test_page_says_what_was_run_and_what_is_missing():
     text = WellFormed(
         render(CASES["some unfinished"], title="T", failures={"run-7": "ValueError: lr must be positive"})
     ).text
-    for words in (DATA["sha256"], "scikit-learn", "80 training and 20 validation", "1 of 3 runs finished", "run-7"):
+    for words in (DATA["sha256"], "scikit-learn", "80 training and 20 validation", "1 of 4 runs finished", "run-7"):
         assert words in text
     assert "ValueError: lr must be positive" in text
     assert "fixed: 1 of 2 runs did not finish (seed 1)" in text
     assert "digits MLP · stationary · b, seed 0: 2 of 4 epochs" in text
     assert all(metric.formula in text for metric in METRICS.values())
+
+
+def test_missing_runs_are_named_and_counted_once():
+    names = {"task": "digits_mlp", "regime": "stationary", "controller": "fixed"}
+    spec = expand(RunConfig(**names, num_epochs=4, seeds=[0]))[0].resolve(DataInfo(**DATA))
+    started = replace(make_trace(finished=False), spec=spec.model_dump(mode="json"))
+    missing = {"run-8": "not started", "run-7": "interrupted", spec.run_id: "stopped by hand"}
+    page = WellFormed(render([make_trace("b"), started], title="T", missing=missing, failures={"run-7": "it broke"}))
+    assert "1 of 4 runs finished" in page.text
+    assert "seed 0: 2 of 4 epochs (stopped by hand)" in page.text
+    assert page.text.index("Runs that are missing") < page.text.index("run-8: not started")
+    assert spec.run_id not in page.text
+    assert page.text.count("run-7") == 1
+    assert "missing" in page.ids
+    assert "Runs that are missing" not in render([make_trace()], title="T")
+
+
+def test_missing_runs_alone_make_a_page(tmp_path):
+    paths = write_report([], tmp_path, "T", missing={"run-8": "not started"})
+    text = WellFormed(paths.html.read_text()).text
+    for words in ("0 of 1 runs finished", "No run has finished yet", "run-8: not started"):
+        assert words in text
+
+
+def test_page_says_how_everything_was_set():
+    plain = HeuristicConfig().model_dump(mode="json")
+    shift = {"name": "data_shift", "label": None, "trigger_epoch": 3, "trigger_fraction": None, "severity": 0.4}
+    careful = plain | {"max_delta": None, "rollback": "none", "label": "careful", "new": 1}
+    foreign = {"name": "unheard_of", "label": None, "depth": 3, "on": True}
+    traces = [
+        make_trace("heuristic", configs={"controller": plain}),
+        make_trace("careful", configs={"controller": careful}),
+        make_trace("from elsewhere", configs={"controller": foreign}),
+        make_trace("bare", regime="noise at 3", configs={"regime": shift}),
+    ]
+    page = render(traces, title="T")
+    for words in (
+        "<dd>heuristic: defaults<br>careful: heuristic, max_delta null, rollback none, new 1<br>"
+        "from elsewhere: unheard_of, depth 3, on true<br>bare: settings not recorded</dd>",
+        "<dd>digits MLP: sizes [8, 4]</dd>",
+        "<dd>digits MLP: lr 0.1</dd>",
+        "<dd>stationary<br>noise at 3: data_shift, trigger_epoch 3, severity 0.4</dd>",
+    ):
+        assert words in page
+
+
+@pytest.mark.parametrize("name", CONTROLLERS)
+def test_defaults_of_every_controller_are_known(name):
+    config = CONTROLLERS[name]().model_dump(mode="json")
+    assert f"<dd>{name}: defaults</dd>" in render([make_trace(name, configs={"controller": config})], title="T")
 
 
 def test_zero_finished_runs_are_said_so():
@@ -292,6 +398,53 @@ def test_figure_leaves_matplotlib_as_it_was():
     assert dict(mpl.rcParams) == before
     for words in (">trigger, step 11<", ">rollback<", ">training loss not finite<", ">fixed<", ">lr<"):
         assert words in svg
+
+
+def figure(*traces):
+    (group,) = aggregate(traces)
+    return ElementTree.fromstring(curves_figure(group, styles([row.controller for row in group.rows])))
+
+
+def steps_of(svg, name):
+    """Steps at which the artists of this name stand, one list a panel, read off the axis that the figure itself has."""
+    groups = {group.get("id"): group for group in svg.iter(f"{SVG}g") if group.get("id")}
+    ticks = [
+        group for key, group in groups.items() if key.startswith("xtick_") and group.find(f".//{SVG}text") is not None
+    ]
+    labels = [float(tick.find(f".//{SVG}text").text) for tick in ticks]
+    slope, offset = np.polyfit([float(tick.find(f".//{SVG}use").get("x")) for tick in ticks], labels, 1)
+    found = [group for key, group in groups.items() if key.startswith(f"{name}-")]
+    xs = [
+        [use.get("x") for use in group.iter(f"{SVG}use")]
+        or re.findall(r"[ML] (\S+)", group.find(f"{SVG}path").get("d"))
+        for group in found
+    ]
+    return [sorted({round(slope * float(x) + offset, 3) for x in panel}) for panel in xs]
+
+
+def test_figure_marks_trigger_rollbacks_and_accepted_levels_at_their_steps():
+    svg = figure(make_trace(trigger_epoch=3, num_rollbacks=2, num_accepts=1), make_trace("plain"))
+    assert steps_of(svg, "trigger") == [[11]] * 4  # in every panel
+    assert steps_of(svg, "rollback") == [[9]] * 2  # training loss and lr
+    assert steps_of(svg, "accept") == [[13]] * 2
+    assert "new level accepted" in "".join(svg.itertext())
+
+
+def test_figure_marks_nothing_where_nothing_happened():
+    svg = figure(make_trace(), make_trace("b"))
+    assert [steps_of(svg, name) for name in ("trigger", "rollback", "accept")] == [[], [], []]
+    assert not any(words in "".join(svg.itertext()) for words in ("trigger", "rollback", "accepted"))
+
+
+def test_dollar_signs_in_names_are_no_formula():
+    svg = figure(make_trace("\\bad{x$"), make_trace("$\\frac$ and $x$"))
+    assert {"\\bad{x$", "$\\frac$ and $x$"} <= set(svg.itertext())
+
+
+def test_accepted_levels_are_told_on_the_page():
+    text = WellFormed(render([make_trace(num_rollbacks=1, num_accepts=1)], title="T")).text
+    assert "step 9, rollback: the loss blew up (4 steps discarded" in text
+    assert "step 13, new level accepted: going back was futile" in text
 
 
 def test_35_controllers_look_different():

@@ -32,6 +32,7 @@ def write_report(
     description: str = "",
     *,
     failures: Mapping[str, str] | None = None,
+    missing: Mapping[str, str] | None = None,
 ) -> ReportPaths:
     """Write the report of `traces` into `folder`, which is made if it is not there.
 
@@ -43,7 +44,8 @@ def write_report(
         folder: Where ``report.html``, ``summary.csv``, ``curves.csv`` and ``decisions.csv`` go.
         title: Heading of the page.
         description: A paragraph below it.
-        failures: What is known about runs that failed, by their names, so that the page can say it.
+        failures: What is known about runs that failed, by their run ids, so that the page can say it.
+        missing: The same about runs that were asked for and are not there: not started, interrupted.
 
     Returns:
         The paths of the four files.
@@ -58,6 +60,7 @@ def write_report(
     write_atomically(paths.summary_csv, summary_csv(runs))
     write_atomically(paths.curves_csv, curves_csv(runs))
     write_atomically(paths.decisions_csv, decisions_csv(runs))
+    page = render(runs, title=title, description=description, failures=failures, missing=missing)
     # Last, so that whoever waits for the page finds the files beside it.
-    write_atomically(paths.html, render(runs, title=title, description=description, failures=failures))
+    write_atomically(paths.html, page)
     return paths

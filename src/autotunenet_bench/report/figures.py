@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from autotunenet.types import Action
 from autotunenet_bench.report import curves
 from autotunenet_bench.report.aggregate import Group, Row
 from autotunenet_bench.report.curves import Band, Curve
@@ -29,12 +30,16 @@ COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#00
 LINE_STYLES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.4)), (0, (6, 2, 1, 2)), (0, (4, 1.5, 1, 1.5, 1, 1.5)))
 """Five, so that with seven colours the first 35 controllers all differ, and neighbours differ in both."""
 
+EVENT_MARKS = {Action.ROLLBACK: ("x", "rollback"), Action.ACCEPT: ("D", "new level accepted")}
+"""Marker and words of the decisions that the figures mark."""
+
 LOG_RATIO = 20.0
 """A positive quantity that spans more than this ratio is drawn on a log axis."""
 
 SETTINGS: Any = {  # Any: the type of its keys differs between versions of matplotlib
     "svg.fonttype": "none",  # text as text: small, searchable
     "svg.hashsalt": "autotunenet",  # the same ids every time
+    "text.parse_math": False,  # labels are anybody's words: a "$" in one is a dollar sign
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],  # bundled with matplotlib: the same layout on every machine
     "font.size": 9.0,
@@ -66,7 +71,7 @@ class _Panel:
     hold: bool = False
     may_be_log: bool = True
     geometric: bool = False
-    marks_rollbacks: bool = False
+    marks_events: bool = False
     marks_non_finite: bool = False
 
 
@@ -103,8 +108,8 @@ def curves_figure(group: Group, style_of: dict[str, Style]) -> str | None:
         legend_inches = 0.2 * -(-len(handles) // num_columns)
         figure = Figure(figsize=(9.2, 0.7 + 1.7 * len(panels) + legend_inches), layout="constrained")
         axes: list[Axes] = list(figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0])
-        for ax, panel in zip(axes, panels, strict=True):
-            _draw_panel(ax, panel, rows, style_of)
+        for index, (ax, panel) in enumerate(zip(axes, panels, strict=True)):
+            _draw_panel(ax, panel, rows, style_of, suffix=f"panel{index}")
         _finish(axes, rows)
         # Below the panels, so that no label is long enough to cover a curve.
         figure.legend(handles=handles, loc="outside lower left", ncols=num_columns, frameon=False, handlelength=3.2)
@@ -115,14 +120,14 @@ def curves_figure(group: Group, style_of: dict[str, Style]) -> str | None:
 
 def _panels(runs: Sequence[Trace]) -> list[_Panel]:
     panels = [
-        _Panel(label="training loss", curve=curves.train_loss_curve, marks_rollbacks=True, marks_non_finite=True),
+        _Panel(label="training loss", curve=curves.train_loss_curve, marks_events=True, marks_non_finite=True),
         _Panel(label="validation loss", curve=curves.val_loss_curve),
     ]
     if any("accuracy" in run.initial_val for run in runs):
         panels.append(
             _Panel(label="validation\naccuracy [%]", curve=curves.val_accuracy_curve, scale=100, may_be_log=False)
         )
-    profile = _Panel(label="", curve=curves.val_loss_curve, hold=True, geometric=True, marks_rollbacks=True)
+    profile = _Panel(label="", curve=curves.val_loss_curve, hold=True, geometric=True, marks_events=True)
     for name in _moved_hyperparams(runs):
         panels.append(replace(profile, label=name, curve=partial(curves.hyperparam_curve, name=name)))
     return panels
@@ -135,10 +140,10 @@ def _moved_hyperparams(runs: Sequence[Trace]) -> list[str]:
     return moved or names[:1]
 
 
-def _draw_panel(ax: Axes, panel: _Panel, rows: Sequence[Row], style_of: dict[str, Style]) -> None:
+def _draw_panel(ax: Axes, panel: _Panel, rows: Sequence[Row], style_of: dict[str, Style], *, suffix: str) -> None:
     drawstyle = "steps-post" if panel.hold else "default"
     seen: list[float] = []
-    for row in rows:
+    for index, row in enumerate(rows):
         band = _band(panel, row.finished)
         style = style_of[row.controller]
         seen += [float(value) for value in (*band.low, *band.high) if np.isfinite(value)]
@@ -151,10 +156,12 @@ def _draw_panel(ax: Axes, panel: _Panel, rows: Sequence[Row], style_of: dict[str
                 "step": "post" if panel.hold else None,
             }
             ax.fill_between(band.steps, band.low, band.high, **shade)
-        if panel.marks_rollbacks:
-            _mark(ax, band, [d.observation.step for run in row.finished for d in run.rollbacks], "x", style["color"])
+        mark = partial(_mark, ax, band, color=style["color"], suffix=f"{suffix}-row{index}")
+        if panel.marks_events:
+            for action, (marker, _) in EVENT_MARKS.items():
+                mark([step for run in row.finished for step in _steps(run, action)], marker, name=action.value)
         if panel.marks_non_finite:
-            _mark(ax, band, [s for run in row.finished for s in curves.non_finite_steps(run)], "v", style["color"])
+            mark([s for run in row.finished for s in curves.non_finite_steps(run)], "v", name="non-finite")
     _set_scale(ax, panel, seen)
     ax.set_ylabel(panel.label)
 
@@ -164,13 +171,18 @@ def _band(panel: _Panel, runs: Sequence[Trace]) -> Band:
     return Band(band.steps, *(panel.scale * values for values in (band.mean, band.low, band.high)))
 
 
-def _mark(ax: Axes, band: Band, steps: Sequence[int], marker: str, color: str) -> None:
-    """Marks on the mean line at `steps`, each step once."""
+def _steps(run: Trace, action: Action) -> list[int]:
+    return [decision.observation.step for decision in run.decisions if decision.action is action]
+
+
+def _mark(ax: Axes, band: Band, steps: Sequence[int], marker: str, *, color: str, name: str, suffix: str) -> None:
+    """Marks on the mean line at `steps`, each step once; in the SVG a group with the id ``name-suffix``."""
     at = np.array(sorted(set(steps)), dtype=np.float64)
     known = np.isfinite(band.mean)
     if at.size and known.any():
         heights = np.interp(at, band.steps[known], band.mean[known])
-        ax.plot(at, heights, linestyle="none", marker=marker, markersize=5, color=color, zorder=3)
+        gid = f"{name}-{suffix}"
+        ax.plot(at, heights, linestyle="none", marker=marker, markersize=5, color=color, zorder=3, gid=gid)
 
 
 def _set_scale(ax: Axes, panel: _Panel, seen: Sequence[float]) -> None:
@@ -187,9 +199,10 @@ def _set_scale(ax: Axes, panel: _Panel, seen: Sequence[float]) -> None:
 def _finish(axes: Sequence[Axes], rows: Sequence[Row]) -> None:
     """The shared axis of steps, and a line where the regime struck."""
     triggers = sorted({run.trigger.step for row in rows for run in row.finished if run.trigger})
-    for ax in axes:
+    for index, ax in enumerate(axes):
         for step in triggers:
-            ax.axvline(step, color="#555555", linewidth=0.9, linestyle=(0, (2, 2)), zorder=1)
+            line = ax.axvline(step, color="#555555", linewidth=0.9, linestyle=(0, (2, 2)), zorder=1)
+            line.set_gid(f"trigger-{step}-panel{index}")
     if triggers:
         label = "trigger" if len(triggers) == 1 else "triggers"
         axes[0].annotate(
@@ -211,8 +224,9 @@ def _legend(rows: Sequence[Row], style_of: dict[str, Style]) -> tuple[list[Line2
     handles = [Line2D([], [], label=row.controller, **style_of[row.controller]) for row in rows]
     runs = [run for row in rows for run in row.finished]
     marks: Style = {"color": "#444444", "linestyle": "none", "markersize": 5}
-    if any(run.rollbacks for run in runs):
-        handles.append(Line2D([], [], marker="x", label="rollback", **marks))
+    for action, (marker, words) in EVENT_MARKS.items():
+        if any(_steps(run, action) for run in runs):
+            handles.append(Line2D([], [], marker=marker, label=words, **marks))
     if any(curves.non_finite_steps(run) for run in runs):
         handles.append(Line2D([], [], marker="v", label="training loss not finite", **marks))
     longest = max(len(str(handle.get_label())) for handle in handles)

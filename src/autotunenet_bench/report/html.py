@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib import resources
 from typing import Any
 
 import jinja2
+from pydantic import ValidationError
 
 from autotunenet.types import Decision
+from autotunenet_bench.config.specs import RunSpec
+from autotunenet_bench.controllers import CONTROLLERS
 from autotunenet_bench.metrics import METRICS
 from autotunenet_bench.report.aggregate import Group, Row, aggregate
 from autotunenet_bench.report.columns import DETAIL_COLUMNS, MAIN_COLUMNS, Column
 from autotunenet_bench.report.curves import MAX_DRAWN
-from autotunenet_bench.report.figures import curves_figure, styles
+from autotunenet_bench.report.figures import EVENT_MARKS, curves_figure, styles
 from autotunenet_bench.report.remarks import num_seeds, remarks, seeds_remark
 from autotunenet_bench.results.trace import Trace
 
 MAX_EVENTS = 20
-"""Rollbacks that are told in full, per controller; the rest is counted."""
+"""Rollbacks and accepted levels that are told in full, per controller; the rest is counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +53,7 @@ class Section:
         group: The runs.
         triggers: What the regime did, each sentence once.
         figure: SVG to stand inline, or None.
-        events: The rollbacks by controller.
+        events: The rollbacks and accepted levels by controller.
         remarks: What a reader must know before believing the numbers.
     """
 
@@ -62,7 +67,7 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Events:
-    """The rollbacks of one controller: the first `MAX_EVENTS`, and how many more there were."""
+    """The rollbacks and accepted levels of one controller: the first `MAX_EVENTS`, and how many more there were."""
 
     controller: str
     shown: tuple[tuple[int, Decision], ...]
@@ -70,7 +75,12 @@ class Events:
 
 
 def render(
-    traces: Iterable[Trace], *, title: str, description: str = "", failures: Mapping[str, str] | None = None
+    traces: Iterable[Trace],
+    *,
+    title: str,
+    description: str = "",
+    failures: Mapping[str, str] | None = None,
+    missing: Mapping[str, str] | None = None,
 ) -> str:
     """Render the report.
 
@@ -78,7 +88,9 @@ def render(
         traces: Runs, finished or not.
         title: Its heading.
         description: A paragraph below it.
-        failures: Runs that left no trace, or failed: what is known about each, by its name.
+        failures: Runs that failed, with or without a trace: what is known about each, by its run id.
+        missing: Runs that were asked for and are not there, "not started" or "interrupted": the same. Those that have a
+            trace are known by their spec, and neither counted nor listed twice.
 
     Returns:
         The document. Equal runs and equal versions of the packages give equal bytes; tasks, regimes and controllers
@@ -86,6 +98,10 @@ def render(
     """
     groups = aggregate(traces)
     runs = [run for group in groups for row in group.rows for run in (*row.finished, *row.unfinished)]
+    failures, missing = failures or {}, missing or {}
+    untraced = {*failures, *missing} - {_run_id(run) for run in runs}
+    unfinished = [(run, _run_id(run)) for run in runs if not run.finished]
+    told = {*failures, *(run_id for _, run_id in unfinished)}
     style_of = styles(sorted({row.controller for group in groups for row in group.rows}))
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -95,16 +111,19 @@ def render(
         title=title,
         description=description,
         facts=_facts(runs),
-        num_runs=len(runs),
+        num_runs=len(runs) + len(untraced),
+        num_traces=len(runs),
         num_finished=sum(run.finished for run in runs),
         seeds_remark=seeds_remark(groups),
         sections=[_section(index, group, style_of) for index, group in enumerate(groups, start=1)],
         column_sets=(("Outcome", MAIN_COLUMNS), ("Stability, adaptation and cost", DETAIL_COLUMNS)),
         cell=_cell,
-        unfinished=[run for run in runs if not run.finished],
-        failures=dict(sorted((failures or {}).items())),
+        unfinished=[(run, missing.get(run_id)) for run, run_id in unfinished],
+        failures=dict(sorted(failures.items())),
+        missing={name: words for name, words in sorted(missing.items()) if name not in told},
         metrics=list(METRICS.values()),
         changed=_changed,
+        words_of={action: words for action, (_, words) in EVENT_MARKS.items()},
         max_drawn=f"{MAX_DRAWN:g}",
     )
 
@@ -141,9 +160,18 @@ def _section(index: int, group: Group, style_of: dict[str, dict[str, Any]]) -> S
     )
 
 
+def _run_id(run: Trace) -> str:
+    """The name of the run's folder; empty for a spec that this version of the benchmark does not know."""
+    try:
+        return RunSpec.model_validate(run.spec).run_id
+    except ValidationError:
+        return ""
+
+
 def _events(row: Row) -> Events:
-    rollbacks = [(run.spec["seed"], d) for run in (*row.finished, *row.unfinished) for d in run.rollbacks]
-    return Events(row.controller, tuple(rollbacks[:MAX_EVENTS]), max(0, len(rollbacks) - MAX_EVENTS))
+    runs = (*row.finished, *row.unfinished)
+    events = [(run.spec["seed"], d) for run in runs for d in run.decisions if d.action in EVENT_MARKS]
+    return Events(row.controller, tuple(events[:MAX_EVENTS]), max(0, len(events) - MAX_EVENTS))
 
 
 def _cell(column: Column, group: Group, row: Row) -> Cell:
@@ -163,8 +191,10 @@ def _facts(runs: Sequence[Trace]) -> list[Fact]:
     return [
         _fact("Data set", [_data_words(one) for one in data]),
         _fact("Data SHA-256", [one.get("sha256") for one in data]),
-        _fact("Tasks", [run.label[0] for run in runs]),
-        _fact("Regimes", [run.label[1] for run in runs]),
+        _fact("Tasks", [_member_words(run, "task") for run in runs]),
+        _fact("Starting values", [f"{run.label[0]}: {_pairs(run.initial_hyperparams)}" for run in runs]),
+        _fact("Regimes", [_member_words(run, "regime") for run in runs]),
+        _fact("Controllers", [_controller_words(run) for run in runs]),
         _fact("Length of a run", [_length(run) for run in runs if run.finished] or ["no run finished"]),
         _fact("Seeds per controller", [num_seeds(runs)]),
         _fact("Threads per run", [spec.get("num_threads") for spec in specs]),
@@ -183,6 +213,50 @@ def _data_words(data: Mapping[str, Any]) -> str:
         return ""
     sizes = f"{data.get('num_train', '?')} training and {data.get('num_val', '?')} validation examples"
     return f"{data.get('name', '?')} from {data.get('source', '?')}: {sizes}"
+
+
+def _member_words(run: Trace, kind: str) -> str:
+    """The display name of the run's task or regime and every field that is set."""
+    config = run.spec.get(kind) or {}
+    fields = {key: value for key, value in _fields(config).items() if value is not None}
+    return _named(run.spec["labels"][kind], config.get("name"), _pairs(fields))
+
+
+def _controller_words(run: Trace) -> str:
+    """The display name of the run's controller and the fields that are not at its defaults; all where it is unknown."""
+    config = run.spec.get("controller") or {}
+    name = config.get("name")
+    fields = _fields(config)
+    if fields and name in CONTROLLERS:
+        usual = _default_fields(name)
+        # A field of another version, without a default here, is no default either.
+        fields = {key: value for key, value in fields.items() if key not in usual or value != usual[key]}
+        return _named(run.label[2], name, _pairs(fields) or "defaults")
+    return _named(run.label[2], name, _pairs(fields) or "settings not recorded")
+
+
+@cache
+def _default_fields(controller: str) -> dict[str, Any]:
+    return CONTROLLERS[controller].model_validate({}).model_dump(mode="json")
+
+
+def _fields(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in config.items() if key not in ("name", "label")}
+
+
+def _named(label: str, name: str | None, fields: str) -> str:
+    """``label: name, fields``, without the name where it is the label."""
+    words = [word for word in (name if name != label else None, fields) if word]
+    return f"{label}: {', '.join(words)}" if words else label
+
+
+def _pairs(values: Mapping[str, Any]) -> str:
+    """Values as a config has them.
+
+    >>> _pairs({"lr": 0.1, "rollback": "none", "max_delta": None, "within_space": False})
+    'lr 0.1, rollback none, max_delta null, within_space false'
+    """
+    return ", ".join(f"{key} {value if isinstance(value, str) else json.dumps(value)}" for key, value in values.items())
 
 
 def _length(run: Trace) -> str:

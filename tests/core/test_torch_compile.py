@@ -1,0 +1,39 @@
+"""A compiled optimizer step: an lr kept in a tensor can move without a recompilation, because it is filled in place."""
+
+import pytest
+import torch
+from torch import nn
+
+from autotunenet.adapters.pytorch import TorchRun
+
+
+@pytest.fixture
+def counted():
+    """Return a function that compiles and counts; without code generation, so that no compiler is needed."""
+    from torch._dynamo.testing import CompileCounter
+
+    torch._dynamo.reset()
+    yield CompileCounter()
+    torch._dynamo.reset()
+
+
+@pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.AdamW])
+def test_a_tensor_lr_moves_without_a_recompilation(kind, counted):
+    model = nn.Linear(3, 2)
+    lr = torch.tensor(0.1)
+    optimizer = kind(model.parameters(), lr=lr)
+    run = TorchRun(model, optimizer)
+    step = torch.compile(optimizer.step, backend=counted)
+    weights = []
+    for i in range(12):
+        optimizer.zero_grad()
+        model(torch.ones(4, 3)).sum().backward()
+        step()
+        weights.append(model.weight.detach().clone())
+        if i == 1:
+            num_frames = counted.frame_count  # AdamW makes its state in the first step
+        run.set_hyperparams({"lr": 0.0 if i == 10 else 0.1 / (i + 2)})
+    assert counted.frame_count == num_frames
+    assert optimizer.param_groups[0]["lr"] is lr
+    assert torch.equal(weights[-1], weights[-2]), "the compiled step has to see the lr of 0"
+    assert not torch.equal(weights[-2], weights[-3])
