@@ -5,9 +5,13 @@ Heavy imports stand inside the commands, so that ``--help`` answers at once.
 
 from __future__ import annotations
 
+import io
 import shlex
 import shutil
 import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -66,8 +70,11 @@ def main(argv: list[str] | None = None) -> None:
         argv: Arguments after the program's name; None: those of the process.
 
     Raises:
-        SystemExit: Always; 0 done, 1 a run failed, 2 a config or data were refused, 130 interrupted.
+        SystemExit: Always; 0 done, 1 a run failed, 2 a config, data or a folder were refused, 130 interrupted.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a name that the terminal cannot show must not end a run
     app(args=sys.argv[1:] if argv is None else argv, prog_name=PROGRAM)
 
 
@@ -168,13 +175,14 @@ def list_topic(
       autotunenet-bench list regimes
       autotunenet-bench list runs --out my_results
     """  # noqa: D301
-    from autotunenet_bench.listing import describe, describe_runs
+    with _interruptible(), _system_errors(out, "name another folder with --out"):
+        from autotunenet_bench.listing import describe, describe_runs
 
-    if topic is Topic.RUNS:
-        _print_lines("runs", describe_runs(out) or [(str(out), "no runs here")])
-        return
-    for one in [topic] if topic else [item for item in Topic if item is not Topic.RUNS]:
-        _print_lines(one.value, describe(one.value))
+        if topic is Topic.RUNS:
+            _print_lines("runs", describe_runs(out) or [(str(out), "no runs here")])
+            return
+        for one in [topic] if topic else [item for item in Topic if item is not Topic.RUNS]:
+            _print_lines(one.value, describe(one.value))
 
 
 @app.command()
@@ -192,16 +200,20 @@ def report(
     \b
     report.html and the CSV files in the folder are replaced; --out copies the page.
     """  # noqa: D301
-    from autotunenet_bench.suite import NoRunsError, rebuild_report
+    with _interruptible():
+        from autotunenet_bench.suite import NoRunsError, SuiteFileError, rebuild_report
 
-    try:
-        result = rebuild_report(folder)
-    except NoRunsError as error:
-        _refuse(str(error))
-    if out:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(result.report.html, out)
-    _show_result(result, out)
+        try:
+            with _system_errors(folder, "make room there, or report a copy of the folder"):
+                result = rebuild_report(folder)
+        except (NoRunsError, SuiteFileError) as error:
+            _refuse(str(error))
+        if out:
+            with _system_errors(out, "name another file with --out"):
+                out.parent.mkdir(parents=True, exist_ok=True)
+                if out.resolve() != result.report.html.resolve():
+                    shutil.copyfile(result.report.html, out)
+        _show_result(result, out)
 
 
 def _execute(
@@ -215,42 +227,65 @@ def _execute(
     fresh: bool,
 ) -> None:
     """Load, run, show; every way out has its exit code."""
-    from autotunenet_bench.config import ConfigError, load_config
-    from autotunenet_bench.data import DataError, DataSource
-    from autotunenet_bench.executors import ProgressDisplay
-    from autotunenet_bench.suite import run_suite
+    place = [out]  # the folder below it, as soon as the config has told its name
+    with _interruptible(place):
+        # Inside, because importing torch takes seconds, in which Ctrl-C must not end in a traceback.
+        from autotunenet_bench.config import ConfigError, load_config
+        from autotunenet_bench.data import DataError, DataSource
+        from autotunenet_bench.executors import ProgressDisplay
+        from autotunenet_bench.files import FolderInUseError
+        from autotunenet_bench.suite import run_suite
 
-    folder = out
+        try:
+            loaded = load_config(name, overrides)
+            folder = place[0] = out / loaded.name
+            _say(f"Config: {loaded.path}{' (shipped)' if loaded.shipped else ''}")
+            with _system_errors(folder, "name another folder with --out"), ProgressDisplay() as progress:
+
+                def on_plan(plan: Plan) -> None:
+                    _show_plan(plan)
+                    progress.begin(plan.pending, num_reused=plan.num_reused, num_workers=plan.num_workers)
+
+                result = run_suite(
+                    loaded.config,
+                    folder,
+                    DataSource.from_environment(data_dir, download),
+                    name=loaded.name,
+                    num_workers=workers,
+                    fresh=fresh,
+                    on_plan=on_plan,
+                    on_update=progress.update,
+                )
+        except ConfigError as error:
+            _refuse(f"{error}\n{_count(len(error.problems), 'problem')}; nothing was run.")
+        except (DataError, FolderInUseError) as error:
+            _refuse(str(error))
+        _show_result(result)
+
+
+@contextmanager
+def _interruptible(place: list[Path] | None = None) -> Iterator[None]:
+    """End in the right exit code at Ctrl-C, and say how to go on; `place` holds the folder of the runs, if any."""
     try:
-        loaded = load_config(name, overrides)
-        folder = out / loaded.name
-        _say(f"Config: {loaded.path}{' (shipped)' if loaded.shipped else ''}")
-        with ProgressDisplay() as progress:
-
-            def on_plan(plan: Plan) -> None:
-                _show_plan(plan)
-                progress.begin(plan.pending, num_reused=plan.num_reused, num_workers=plan.num_workers)
-
-            result = run_suite(
-                loaded.config,
-                folder,
-                DataSource.from_environment(data_dir, download),
-                name=loaded.name,
-                num_workers=workers,
-                fresh=fresh,
-                on_plan=on_plan,
-                on_update=progress.update,
-            )
-    except ConfigError as error:
-        _refuse(f"{error}\n{_count(len(error.problems), 'problem')}; nothing was run.")
-    except DataError as error:
-        _refuse(str(error))
+        yield
     except KeyboardInterrupt:
-        _say("\nInterrupted. Finished runs are kept, the others go on where they stopped. To continue:", err=True)
-        _say(f"  {continue_command()}\nTo see what is there:", err=True)
-        _say(f"  {shlex.join([PROGRAM, 'report', str(folder)])}", err=True)
+        kept = " Finished runs are kept, the others go on where they stopped." if place else ""
+        _say(f"\nInterrupted.{kept} To continue:\n  {continue_command()}", err=True)
+        if place and any(place[0].glob("*/events.jsonl")):
+            _say(f"To see what is there:\n  {_command('report', str(place[0]))}", err=True)
         raise typer.Exit(EXIT_INTERRUPTED) from None
-    _show_result(result)
+
+
+@contextmanager
+def _system_errors(place: Path, mend: str) -> Iterator[None]:
+    """Turn what the operating system refuses into a sentence; `place` is named where the error names no file."""
+    try:
+        yield
+    except BrokenPipeError:  # whoever read our output has gone; no fault of any file
+        raise
+    except OSError as error:
+        where = place if error.filename is None else error.filename
+        _refuse(f"{where}: no files can be read or written here: {error.strerror or error}; {mend}")
 
 
 def _show_plan(plan: Plan) -> None:
@@ -264,6 +299,9 @@ def _show_plan(plan: Plan) -> None:
     _say("; ".join(parts))
     if plan.num_other_environment:
         _say(f"{_count(plan.num_other_environment, 'reused run')} made with other versions than are installed now")
+    if plan.is_crowded:
+        have = f"{_count(plan.num_workers, 'worker')} x {_count(plan.num_threads, 'thread')}"
+        _say(f"{have}: more than there are cores here, so the runs slow each other down", err=True)
 
 
 def _show_result(result: SuiteResult, page: Path | None = None) -> None:
@@ -276,11 +314,17 @@ def _show_result(result: SuiteResult, page: Path | None = None) -> None:
     files = result.report
     _say(f"Report: {page or files.html}")
     _say(f"CSV:    {', '.join(str(path) for path in (files.summary_csv, files.curves_csv, files.decisions_csv))}")
+    num_finished = sum(trace.finished for trace in result.traces)
+    if num_finished < result.num_runs:
+        states = [f"{number} {state}" for state, number in Counter(result.missing.values()).items()]
+        _say(f"Runs:   {'; '.join([f'{num_finished} of {result.num_runs} finished', *states])}")
     if not result.failures:
         return
-    _say(f"\n{_count(len(result.failures), 'run')} failed; the others are complete:", err=True)
+    _say(f"\n{len(result.failures)} of {_count(result.num_runs, 'run')} failed:", err=True)
     for run_id, message in result.failures.items():
-        _say(f"  {run_id}: {message}\n    see {result.folder / run_id / 'error.txt'}", err=True)
+        _say(f"  {run_id}: {message}", err=True)
+        details = result.folder / run_id / "error.txt"
+        _say(f"    see {details if details.exists() else details.parent}", err=True)
     raise typer.Exit(EXIT_FAILED)
 
 
@@ -291,9 +335,21 @@ def continue_command() -> str:
     True
     """
     program, *arguments = sys.orig_argv
-    if arguments and Path(arguments[0]).name == PROGRAM and shutil.which(PROGRAM):
-        program, *arguments = [PROGRAM, *arguments[1:]]  # a console script: its user did not type the interpreter
+    if _is_console_script():
+        program, *arguments = [PROGRAM, *arguments[1:]]  # its user did not type the interpreter
     return shlex.join([program, *(argument for argument in arguments if argument != "--fresh")])
+
+
+def _command(*arguments: str) -> str:
+    """Return another command of this program, quoted so that it runs as printed."""
+    program = [PROGRAM] if _is_console_script() else [sys.orig_argv[0], "-m", "autotunenet_bench"]
+    return shlex.join([*program, *arguments])
+
+
+def _is_console_script() -> bool:
+    """Return whether this process is the console script that the shell finds under its name."""
+    script, found = sys.orig_argv[1:2], shutil.which(PROGRAM)
+    return bool(script and found) and Path(script[0]).resolve() == Path(str(found)).resolve()
 
 
 def _count(number: int, noun: str) -> str:

@@ -13,7 +13,7 @@ from autotunenet_bench.config.yaml import parse_yaml
 from autotunenet_bench.controllers import CONTROLLERS
 from autotunenet_bench.metrics import METRICS
 from autotunenet_bench.regimes import REGIMES
-from autotunenet_bench.results.store import ResultStore
+from autotunenet_bench.results.store import ResultStore, RunFolder
 from autotunenet_bench.tasks import TASKS
 
 Line = tuple[str, str]
@@ -43,9 +43,17 @@ def describe_runs(out: Path) -> list[Line]:
     lines: list[Line] = []
     for folder in sorted(path for path in out.glob("*/") if path.is_dir()):
         for run in ResultStore(folder).folders():
-            epochs = sum(event["event"] == "epoch" for event in run.events())
-            lines.append((str(run.path), f"{run.status()}, {epochs} of {run.spec()['num_epochs']} epochs"))
+            lines.append((str(run.path), _describe_run(run)))
     return lines
+
+
+def _describe_run(run: RunFolder) -> str:
+    try:
+        epochs = sum(event["event"] == "epoch" for event in run.events())
+        return f"{run.status()}, {epochs} of {run.spec()['num_epochs']} epochs"
+    except (OSError, KeyError, TypeError, ValueError) as error:  # one run that cannot be read hides no other
+        fault = f"no key {error}" if isinstance(error, KeyError) else str(error)
+        return f"cannot be read: {fault}"
 
 
 def _first_line(member: type[Any]) -> str:

@@ -13,7 +13,7 @@ from autotunenet_bench.config import ConfigError, Problem, RunConfig, RunSpec, S
 from autotunenet_bench.data import DataSource
 from autotunenet_bench.environment import environment
 from autotunenet_bench.executors import CellUpdate, run_cells
-from autotunenet_bench.files import write_atomically
+from autotunenet_bench.files import locked, write_atomically
 from autotunenet_bench.report import ReportPaths, write_report
 from autotunenet_bench.results import ResultStore, RunFolder, Trace
 from autotunenet_bench.types import DataInfo, Horizon
@@ -21,6 +21,10 @@ from autotunenet_bench.types import DataInfo, Horizon
 
 class NoRunsError(ValueError):
     """A report was asked for where there are no runs."""
+
+
+class SuiteFileError(ValueError):
+    """A folder's ``suite.json`` cannot be read."""
 
 
 SUITE_FILE = "suite.json"
@@ -37,6 +41,7 @@ class Plan:
         num_resumed: How many of the pending runs go on from where they were interrupted.
         num_other_environment: How many of the finished runs were made with other versions than are installed now.
         num_workers: Processes that share the work.
+        num_threads: Threads of each of them.
     """
 
     specs: Sequence[RunSpec]
@@ -44,11 +49,17 @@ class Plan:
     num_resumed: int
     num_other_environment: int
     num_workers: int
+    num_threads: int
 
     @property
     def num_reused(self) -> int:
         """How many runs are finished already."""
         return len(self.specs) - len(self.pending)
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether the runs will have more threads than there are cores, and so wait for each other."""
+        return bool(self.pending) and self.num_workers * self.num_threads > num_cores()
 
 
 @dataclass(frozen=True)
@@ -59,12 +70,17 @@ class SuiteResult:
         folder: Where everything lies.
         traces: The runs that can be read, in the config's order; failed ones too, as far as they came.
         failures: By run id, the last line of what went wrong.
+        missing: By run id, why a run of the suite has left nothing to read without having failed: "not started",
+            "interrupted". No fault, but the report must not be silent about it.
+        num_runs: Runs of the suite, those that failed or are missing included.
         report: The files that were written.
     """
 
     folder: Path
     traces: Sequence[Trace]
     failures: Mapping[str, str]
+    missing: Mapping[str, str]
+    num_runs: int
     report: ReportPaths
 
 
@@ -93,27 +109,30 @@ def run_suite(
 
     Raises:
         DataError: If the data of a task cannot be had.
-        ConfigError: If a regime or controller does not fit the length of the runs, or `folder` cannot be made.
+        ConfigError: If a regime or controller does not fit the length of the runs.
+        FolderInUseError: If another process is working in `folder`.
+        OSError: If `folder` cannot be made, or the disk is full.
         KeyboardInterrupt: After the workers have stopped; finished runs stay and are reused the next time.
     """
     specs = resolve(config, source)
-    _make_folder(folder)
-    store = ResultStore(folder)
-    if fresh:
-        for spec in specs:
-            store.folder(spec).clear()
-    plan = make_plan(specs, store, num_workers)
-    on_plan(plan)
-    _write_suite_file(folder, config.title or name, config.description or "", specs)
-    failed = run_cells(
-        plan.pending,
-        root=folder,
-        source=source,
-        num_workers=plan.num_workers,
-        num_threads=config.num_threads,
-        on_update=on_update,
-    )
-    return rebuild_report(folder, {failure.run_id: failure.message for failure in failed})
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder):
+        store = ResultStore(folder)
+        if fresh:
+            for spec in specs:
+                store.folder(spec).clear()
+        plan = make_plan(specs, store, num_workers)
+        on_plan(plan)
+        _write_suite_file(folder, config.title or name, config.description or "", specs)
+        failed = run_cells(
+            plan.pending,
+            root=folder,
+            source=source,
+            num_workers=plan.num_workers,
+            num_threads=config.num_threads,
+            on_update=on_update,
+        )
+        return rebuild_report(folder, {failure.run_id: failure.message for failure in failed})
 
 
 def rebuild_report(folder: Path, known_failures: Mapping[str, str] | None = None) -> SuiteResult:
@@ -125,6 +144,8 @@ def rebuild_report(folder: Path, known_failures: Mapping[str, str] | None = None
 
     Raises:
         NoRunsError: If there is nothing to report.
+        SuiteFileError: If ``suite.json`` is damaged.
+        OSError: If the report cannot be written.
     """
     about = _read_suite_file(folder)
     store = ResultStore(folder)
@@ -132,21 +153,42 @@ def rebuild_report(folder: Path, known_failures: Mapping[str, str] | None = None
     traces: list[Trace] = []
     known = known_failures or {}
     failures: dict[str, str] = {}
+    missing: dict[str, str] = {}
     for name in names:
         run = RunFolder(folder / name)
         try:
-            if any(True for _ in run.events()):
-                traces.append(run.trace())
+            has_begun = any(True for _ in run.events())
+            if has_begun:
+                traces.append(_reportable(run))
             if name in known or run.status() == "failed":
                 failures[name] = known.get(name) or str(run.details().get("error", "no reason was stored"))
+            elif not has_begun:
+                missing[name] = "interrupted" if run.status() == "interrupted" else "not started"
         except (OSError, ValueError) as error:  # damaged by hand, or by a full disk: the other runs still count
             failures[name] = str(error)
-    if not traces and not failures:
+    if not names:
         raise NoRunsError(f"{folder}: there are no runs in this folder; name one such as results/<name of the config>")
     report = write_report(
-        traces, folder, about.get("title", folder.name), about.get("description", ""), failures=failures
+        traces,
+        folder,
+        about.get("title", folder.name),
+        about.get("description", ""),
+        failures=failures,
+        missing=missing,
     )
-    return SuiteResult(folder, traces, failures, report)
+    return SuiteResult(folder, traces, failures, missing, len(names), report)
+
+
+def _reportable(run: RunFolder) -> Trace:
+    """Return a run that a report can name, which takes a little more than events."""
+    trace = run.trace()
+    try:
+        if isinstance(trace.spec["seed"], int) and all(isinstance(word, str) for word in trace.label):
+            return trace
+        fault = "its seed or its labels are of another type"
+    except (KeyError, TypeError) as error:
+        fault = f"no key {error}" if isinstance(error, KeyError) else str(error)
+    raise ValueError(f"{run.path / 'spec.json'}: this is no spec of a run ({fault}); remove the folder to run it again")
 
 
 def resolve(config: RunConfig | SuiteConfig, source: DataSource) -> list[RunSpec]:
@@ -184,29 +226,24 @@ def _misfits(spec: RunSpec, horizon: Horizon) -> Iterator[Problem]:
 
 def make_plan(specs: Sequence[RunSpec], store: ResultStore, num_workers: int | None = None) -> Plan:
     """Return what is left to do, and by how many processes."""
-    states = {spec.run_id: store.folder(spec).status() for spec in specs}
-    pending = [spec for spec in specs if states[spec.run_id] != "done"]
-    num_resumed = sum(states[spec.run_id] in ("running", "interrupted") for spec in pending)
-    begun = [next(store.folder(spec).events(), {}) for spec in specs if states[spec.run_id] == "done"]
+    done = {spec.run_id for spec in specs if store.folder(spec).is_done()}
+    pending = [spec for spec in specs if spec.run_id not in done]
+    num_resumed = sum(store.folder(spec).status() in ("running", "interrupted") for spec in pending)
+    begun = [next(store.folder(spec).events(), {}) for spec in specs if spec.run_id in done]
     num_other = sum(event.get("environment") != environment() for event in begun)
     threads = max((spec.num_threads for spec in pending), default=1)
     workers = num_workers or max(1, num_cores() // threads)
-    return Plan(specs, pending, num_resumed, num_other, max(1, min(workers, len(pending))))
+    return Plan(specs, pending, num_resumed, num_other, max(1, min(workers, len(pending))), threads)
 
 
 def num_cores() -> int:
-    """Return how many cores this process may use, which is fewer than the machine has in a container."""
+    """Return how many cores this process may run on, by its affinity where the system tells that.
+
+    A share of CPU time that a container is held to (a cgroup quota) is not looked at.
+    """
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        rule = f"no results can be written here: {error.strerror}"
-        raise ConfigError([Problem(str(folder), rule, "name another folder with --out")]) from None
 
 
 def _write_suite_file(folder: Path, title: str, description: str, specs: Sequence[RunSpec]) -> None:
@@ -216,5 +253,25 @@ def _write_suite_file(folder: Path, title: str, description: str, specs: Sequenc
 
 def _read_suite_file(folder: Path) -> dict[str, Any]:
     path = folder / SUITE_FILE
-    about: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    return about
+    if not path.exists():
+        return {}
+    fault = "it must hold an object with texts and a list of run ids"
+    try:
+        about = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(about, dict) and _is_sound(about):
+            return about
+    except ValueError as error:
+        fault = str(error)
+    mend = "run the config again, which writes it anew, or remove it to report every run in the folder"
+    raise SuiteFileError(f"{path}: this file is damaged ({fault}); {mend}")
+
+
+def _is_sound(about: dict[str, Any]) -> bool:
+    runs = about.get("runs", [])
+    texts = [about.get("title", ""), about.get("description", "")]
+    # A run id is the name of a folder here, and no path that leads elsewhere.
+    return (
+        isinstance(runs, list)
+        and all(isinstance(text, str) for text in [*texts, *runs])
+        and all(Path(name).name == name for name in runs)
+    )

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import shlex
 import subprocess
 import sys
 import time
@@ -18,6 +21,7 @@ from autotunenet_bench import suite as suite_module
 from autotunenet_bench.config import RunSpec, parse_config
 from autotunenet_bench.controllers import CONTROLLERS
 from autotunenet_bench.data import DataSource
+from autotunenet_bench.files import FolderInUseError, locked
 from autotunenet_bench.metrics import METRICS
 from autotunenet_bench.results.store import ResultStore
 from autotunenet_bench.suite import NoRunsError, make_plan, rebuild_report, resolve, run_suite
@@ -134,7 +138,7 @@ def test_a_failed_run_leaves_the_others_and_ends_in_1(config: str, executor: Fak
     result = invoke("run", "--config", config)
     assert result.exit_code == 1
     run_id = executor.started[0].run_id
-    assert "1 run failed" in result.output
+    assert "1 of 2 runs failed:" in result.output
     assert f"{run_id}: RuntimeError: out of luck" in result.output
     assert str(Path("results/mine", run_id)) in result.output
     assert Path("results/mine/report.html").is_file()
@@ -186,7 +190,10 @@ def test_missing_data_are_refused(config: str, executor: FakeExecutor, tmp_path:
 def test_a_place_that_cannot_hold_results_is_refused(config: str, executor: FakeExecutor) -> None:
     result = invoke("run", "-c", config, "--out", config)
     assert result.exit_code == 2
-    assert "mine.yaml/mine: no results can be written here: Not a directory; name another folder" in result.output
+    assert (
+        "mine.yaml/mine: no files can be read or written here: Not a directory; name another folder with --out"
+        in result.output
+    )
 
 
 @pytest.mark.parametrize(
@@ -297,3 +304,223 @@ def test_workers_are_as_many_as_cores_allow(tmp_path: Path, monkeypatch: pytest.
     assert workers(CONFIG.replace("[0, 1]", "[0, 1, 2, 3, 4]") + "num_threads: 3") == 2
     assert workers(CONFIG + "num_threads: 99") == 1
     assert workers(CONFIG, asked=1) == 1
+
+
+# -- two at once, and what a crash or a hand left behind --------------------------------------------------------------
+
+
+def test_a_folder_belongs_to_one_process_at_a_time(config: str, executor: FakeExecutor) -> None:
+    Path("results/mine").mkdir(parents=True)
+    hold = "import sys; from pathlib import Path; from autotunenet_bench.files import locked\n"
+    hold += "with locked(Path('results/mine')): print('held', flush=True); sys.stdin.read()"
+    holder = subprocess.Popen([sys.executable, "-c", hold], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "held\n"
+    result = invoke("run", "--config", config)
+    holder.kill()  # nothing of it tidies up: the system lets go
+    holder.communicate()
+    assert result.exit_code == 2
+    words = f"another process is working in {Path('results/mine')}; wait for it, or use another --out"
+    assert words in result.output
+    assert executor.started == []
+    assert invoke("run", "--config", config).exit_code == 0
+
+
+def test_the_lock_is_not_handed_to_other_programs(tmp_path: Path) -> None:
+    with locked(tmp_path):
+        sleeper = subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE)
+        with pytest.raises(FolderInUseError), locked(tmp_path):
+            pass
+    with locked(tmp_path):  # though the other one still lives
+        assert sleeper.poll() is None
+    sleeper.communicate()
+
+
+def test_the_folder_is_held_for_the_whole_suite(tmp_path: Path, executor: FakeExecutor) -> None:
+    def outcome(spec: RunSpec) -> str:
+        with pytest.raises(FolderInUseError), locked(tmp_path):
+            pass
+        return "done"
+
+    executor.outcome = outcome
+    run_suite(parse_config(CONFIG, "a.yaml"), tmp_path, DataSource())
+    assert len(executor.started) == 2
+
+
+def test_runs_that_never_started_are_counted_and_named(config: str, executor: FakeExecutor) -> None:
+    executor.outcome = lambda spec: "interrupted" if spec.seed == 1 else "done"
+    assert invoke("run", "--config", config, "--set", "seeds=[0, 1, 2]").exit_code == 130
+    result = rebuild_report(Path("results/mine"))
+    assert (len(result.traces), result.num_runs, result.failures) == (1, 3, {})
+    assert sorted(result.missing.values()) == ["interrupted", "not started"]
+    page = result.report.html.read_text()
+    assert all(name in page for name in result.missing)
+    shown = invoke("report", "results/mine")
+    assert "1 of 3 finished; 1 interrupted; 1 not started" in shown.output
+    assert shown.exit_code == 0
+
+
+def test_a_suite_of_which_nothing_is_there_has_a_report_too(config: str, executor: FakeExecutor) -> None:
+    invoke("run", "--config", config)
+    for path in Path("results/mine").glob("*/*"):
+        path.unlink()
+    result = invoke("report", "results/mine")
+    assert result.exit_code == 0, result.output
+    assert "0 of 2 finished; 2 not started" in result.output
+
+
+@pytest.mark.parametrize("text", ["", "nonsense\n", '{"event": "start"}\n'])
+def test_done_without_the_last_row_is_not_done(config: str, executor: FakeExecutor, text: str) -> None:
+    invoke("run", "--config", config)
+    path = next(Path("results/mine").glob("*-s0-*/events.jsonl"))
+    path.write_text(text)
+    if not text:
+        path.unlink()
+    result = invoke("run", "--config", config)
+    assert "1 finished run reused" in result.output
+    assert [spec.seed for spec in executor.started] == [0, 1, 0]
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"runs": "all"}', '{"runs": ["../elsewhere"]}', '{"title": 3}'])
+def test_a_broken_suite_file_is_named_and_written_anew(config: str, executor: FakeExecutor, text: str) -> None:
+    invoke("run", "--config", config)
+    path = Path("results/mine/suite.json")
+    path.write_text(text)
+    result = invoke("report", "results/mine")
+    assert result.exit_code == 2
+    assert f"{path}: this file is damaged (" in result.output
+    assert invoke("run", "--config", config).exit_code == 0
+    assert len(json.loads(path.read_text())["runs"]) == 2
+
+
+def test_a_spec_that_is_none_fails_its_own_run_only(config: str, executor: FakeExecutor) -> None:
+    invoke("run", "--config", config)
+    broken = min(Path("results/mine").glob("*/spec.json"))
+    broken.write_text("{}")
+    result = rebuild_report(Path("results/mine"))
+    assert len(result.traces) == 1
+    assert list(result.failures) == [broken.parent.name]
+    assert f"{broken}: this is no spec of a run (no key 'seed')" in result.failures[broken.parent.name]
+    listed = invoke("list", "runs")
+    assert listed.exit_code == 0
+    assert "cannot be read: no key 'num_epochs'" in listed.output
+    assert "done, 2 of 2 epochs" in listed.output
+
+
+# -- what the system refuses -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("out", ["a" * 300, "mine.yaml"])
+@pytest.mark.parametrize("command", [["run", "-c", "mine.yaml"], ["list", "runs"], ["report", "X"]])
+def test_impossible_places_are_refused(config: str, executor: FakeExecutor, command: list[str], out: str) -> None:
+    arguments = [f"{out}/x" if word == "X" else word for word in command]
+    result = invoke(*arguments, *([] if "X" in command else ["--out", out]))
+    assert isinstance(result.exception, SystemExit | None), result.exception
+    assert result.exit_code in ((0, 2) if command[0] == "list" else (2,))
+    assert out in result.output
+
+
+def test_a_page_cannot_take_the_place_of_a_folder(config: str, executor: FakeExecutor) -> None:
+    invoke("run", "--config", config)
+    Path("pages").mkdir()
+    result = invoke("report", "results/mine", "--out", "pages")
+    assert result.exit_code == 2
+    assert "pages: no files can be read or written here: Is a directory; name another file with --out" in result.output
+    assert invoke("report", "results/mine", "--out", "results/mine/report.html").exit_code == 0
+    Path("results/mine/summary.csv").unlink()
+    Path("results/mine/summary.csv").mkdir()
+    result = invoke("report", "results/mine")
+    assert result.exit_code == 2
+    assert f"{Path('results/mine/summary.csv')}: no files can be read or written here" in result.output
+
+
+def test_a_full_disk_is_told_with_the_file(
+    config: str, executor: FakeExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fsync(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    result = invoke("run", "--config", config)
+    assert result.exit_code == 2
+    words = "no files can be read or written here: No space left on device; name another folder with --out"
+    assert f"{Path('results/mine/suite.json')}: {words}" in result.output
+    assert sorted(path.name for path in Path("results/mine").iterdir()) == [".lock"]
+
+
+def test_a_terminal_that_lacks_letters_ends_nothing(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "autotunenet_bench", "list", "runs", "--out", "runs \N{GREEK SMALL LETTER PI}"]
+    environment = {**os.environ, "PYTHONIOENCODING": "cp1252", "PYTHONUTF8": "1"}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, timeout=120, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"runs ?" in done.stdout
+
+
+# -- Ctrl-C ------------------------------------------------------------------------------------------------------------
+
+
+def test_ctrl_c_before_the_first_run_promises_no_report(
+    config: str, executor: FakeExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(suite_module, "resolve", interrupt)
+    result = invoke("run", "--config", config)
+    assert result.exit_code == 130
+    assert "Interrupted. Finished runs are kept" in result.output
+    assert "report" not in result.output.partition("To continue:")[2].partition("\n  ")[2].partition("\n")[2]
+
+
+@pytest.mark.parametrize("arguments", [["run", "-c", "mine.yaml"], ["report", "results/mine"], ["list"]])
+def test_ctrl_c_in_the_imports_ends_in_130(config: str, arguments: list[str]) -> None:
+    code = (
+        "import sys\n"
+        "class Interrupt:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'torch': raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupt())\n"
+        f"from autotunenet_bench.cli import main; main({arguments!r})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 130, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Interrupted." in done.stderr
+
+
+def test_ctrl_c_in_a_report(config: str, executor: FakeExecutor, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(folder: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(suite_module, "rebuild_report", interrupt)
+    result = invoke("report", "results/mine")
+    assert result.exit_code == 130
+    assert "Interrupted. To continue:" in result.output
+
+
+def test_the_commands_that_are_printed_can_be_run(
+    config: str, executor: FakeExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "orig_argv", [sys.executable, "run_benchmark.py", "--config", config])
+    executor.outcome = lambda spec: "interrupted" if spec.seed == 1 else "done"
+    result = invoke("run", "--config", config)
+    hint = result.output.rpartition("To see what is there:\n  ")[2].strip()
+    assert shlex.split(hint) == [sys.executable, "-m", "autotunenet_bench", "report", str(Path("results/mine"))]
+    monkeypatch.setattr(sys, "orig_argv", [sys.executable, "/venv/bin/autotunenet-bench", "run"])
+    monkeypatch.setattr("shutil.which", lambda name: "/venv/bin/autotunenet-bench")
+    executor.started.clear()
+    result = invoke("run", "--config", config)
+    assert result.output.endswith(f"\n  autotunenet-bench report {Path('results/mine')}\n")
+    monkeypatch.setattr("shutil.which", lambda name: "/another/bin/autotunenet-bench")  # not what was typed
+    assert cli.continue_command() == shlex.join([sys.executable, "/venv/bin/autotunenet-bench", "run"])
+
+
+def test_more_threads_than_cores_are_said_and_not_forbidden(
+    config: str, executor: FakeExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(suite_module, "num_cores", lambda: 3)
+    crowd = ["run", "--config", config, "--set", "num_threads=2"]
+    assert "slow each other down" not in invoke(*crowd).stderr
+    result = invoke(*crowd, "--fresh", "--workers", "2")
+    assert result.exit_code == 0
+    assert "2 workers x 2 threads: more than there are cores here" in result.stderr

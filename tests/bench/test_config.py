@@ -29,7 +29,7 @@ from autotunenet_bench.config import (
 from autotunenet_bench.config.overrides import apply_override
 from autotunenet_bench.config.yaml import MAX_BYTES, Document
 from autotunenet_bench.controllers import CONTROLLERS
-from autotunenet_bench.types import DataInfo
+from autotunenet_bench.types import DataInfo, Horizon
 
 RUN = """\
 task: digits_mlp
@@ -133,14 +133,20 @@ def test_a_range_replaces_that_of_the_task() -> None:
         ("max_delta: 0.5", "rollback: ful", "a.yaml:5: controller.rollback = 'ful': must be one of none, hyperparameters, full; did you mean 'full'?"),
         ("num_epochs: 4", "num_epochs: 2.5", "a.yaml:6: num_epochs = 2.5: must be a whole number >= 1 and <= 10000"),
         ("num_epochs: 4", "num_epochs: true", "a.yaml:6: num_epochs = true: must be a whole number"),
-        ("num_epochs: 4", "num_epochs: .nan", "a.yaml:6: num_epochs = nan: must be a finite number"),
-        ("num_epochs: 4", f"num_epochs: 0x{'f' * 9999}", "a.yaml:6: num_epochs = inf: must be a finite number"),
+        ("num_epochs: 4", "num_epochs: .nan", "a.yaml:6: num_epochs = nan: must be a whole number >= 1 and <= 10000; it is: passes"),
+        ("num_epochs: 4", f"num_epochs: 0x{'f' * 9999}", "a.yaml:6: num_epochs = inf: must be a whole number >= 1"),
         ("num_epochs: 4", 'num_epochs: 4\ntitle: "\\ud800"', "a.yaml:1: "),
         ("num_epochs: 4\n", "", "a.yaml:1: num_epochs: this key is required: passes over the training data; it must be a whole number >= 1"),
         ("[0, 1]", "3", "a.yaml:7: seeds = 3: must be a list, each item a whole number >= 0 and <= 4294967295, at least 1 long; write [3]"),
         ("[0, 1]", "[]", "a.yaml:7: seeds = []: must be a list"),
         ("[0, 1]", "[0, -1]", "a.yaml:7: seeds.1 = -1: must be a whole number >= 0"),
         ("[0, 1]", "[0, 1, 0]", "a.yaml:7: seeds = [0, 1, 0]: a seed may stand once, 0 stands 2 times; remove the others"),
+        ("max_delta: 0.5", "max_delta: .inf", "a.yaml:5: controller.max_delta = inf: must be a number > 0 and <= 10, or null; it is: largest"),
+        ("task: digits_mlp", "task: {name: digits_mlp, lr: .inf}", "a.yaml:1: task.lr = inf: must be a finite number > 0, or null; it is: initial lr"),
+        ("num_epochs: 4", "num_epochs: 4\nbogus: .nan", "a.yaml:7: bogus = nan: unknown key"),
+        ("[0, 1]", "[-1]", "a.yaml:7: seeds.0 = -1: must be a whole number >= 0"),
+        ("[0, 1]", "[1.0]", "a.yaml:7: seeds.0 = 1.0: must be a whole number >= 0"),
+        ("severity: 0.4", "trigger_fraction: 1", "a.yaml:2: regime.trigger_fraction = 1: must be a number >= 0 and < 1, or null; it is: share"),
         ("severity: 0.4", "trigger_epoch: 9", "a.yaml:2: regime: trigger_epoch=9 of data_shift lies beyond the run's 4 epochs"),
     ],
 )  # fmt: skip
@@ -155,7 +161,7 @@ def test_a_faulty_value_is_named_with_rule_and_mend(old: str, new: str, expected
         ("{low: 2, high: 1}", "a.yaml:8: space.lr: Float: low must be below high, got low=2.0, high=1.0"),
         ("{low: 0, high: 1, log: true}", "a.yaml:8: space.lr: Float: a logarithmic range needs low > 0, got low=0.0; raise low"),
         ("{low: 0, hihg: 1}", "a.yaml:8: space.lr.high: this key is required"),
-        ("{low: 0.5, high: 1}", "a.yaml:8: space.lr: digits_mlp starts from 0.001, outside of this range; widen it, or set task.lr"),
+        ("{low: 0.5, high: 1}", "a.yaml:8: space.lr: digits_mlp starts from 0.001, outside of this range; change low or high, or set task.lr"),
     ],
 )  # fmt: skip
 def test_a_faulty_range_is_named_with_rule_and_mend(space: str, expected: str) -> None:
@@ -193,6 +199,43 @@ def test_every_fault_is_reported_at_once_in_the_order_of_the_file() -> None:
         "a.yaml:8",
         "--set controller.cooldown=-1",
     ]
+
+
+@pytest.mark.parametrize("name", ["one_cycle", "warmup_stable_decay"])
+def test_a_schedule_that_does_not_fit_into_the_run_is_refused_in_the_words_of_the_config(name: str) -> None:
+    short = edited("[fixed, cosine]", f"[fixed, {{name: {name}, per: epoch}}]", SUITE)
+    parse_config(edited("num_epochs: 4", "num_epochs: 2", short), "a.yaml")
+    assert complaint(edited("num_epochs: 4", "num_epochs: 1", short)) == (
+        f"a.yaml:3: controllers.1: {name} per epoch goes up and down, which takes num_epochs >= 2, got num_epochs=1; "
+        "train longer, or write per: step"
+    )
+    # Per step it depends on the data, which are known later.
+    config = parse_config(RUN, "a.yaml", [f"controller={name}", "num_epochs=1"])
+    with pytest.raises(ValueError, match=f"{name} per step goes up and down, which takes 2 steps, got 1; raise num_ep"):
+        config.controllers[0].build(Horizon(num_epochs=1, steps_per_epoch=1), config.tasks[0].space, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("controller", "expected"),
+    [
+        ("{name: cosine, observe: val_loss}", "controller.observe = 'val_loss': has no effect because a schedule per step is never shown"),
+        ("{name: plateau, backoff: 0.5}", "controller.backoff = 0.5: has no effect because rollback is none"),
+        ("{name: heuristic, rollback: none, backoff: 0.3}", "controller.backoff = 0.3: has no effect because rollback is none"),
+    ],
+)  # fmt: skip
+def test_a_key_that_nothing_reads_is_refused(controller: str, expected: str) -> None:
+    line = complaint(RUN, f"controller={controller}")
+    assert line.startswith(f"--set controller={controller}: {expected}")
+    assert line.endswith("; remove it")
+
+
+@pytest.mark.parametrize(
+    "controller",
+    ["{name: cosine, per: epoch, observe: val_loss}", "{name: cosine, rollback: full, backoff: 0.5}", "plateau"],
+)
+def test_a_key_that_is_read_or_not_given_is_no_fault_and_its_spec_can_be_read_again(controller: str) -> None:
+    spec = expand(parse_config(RUN, "a.yaml", [f"controller={controller}"]))[0].resolve(DATA)
+    assert RunSpec.model_validate_json(spec.model_dump_json()) == spec
 
 
 # -- what is wrong: the text -----------------------------------------------------------------------------------------
@@ -355,11 +398,39 @@ def test_a_fault_of_an_override_is_placed_at_the_override() -> None:
         ("seeds.x=3", "--set seeds.x=3: seeds: is a list of 2, and 'x' is no index of it"),
         ("seeds=[0", "--set seeds=[0: not valid YAML"),
         ("task={name: digits_mlp, name: x}", "--set task={name: digits_mlp, name: x}: task.name: this key stands twice"),
+        ("num_epochs=", "--set num_epochs=: num_epochs: there is no value after the =; write null, num_epochs=null"),
+        ("task.lr= # 3", "--set task.lr= # 3: task.lr: there is no value after the =; write null"),
         ("num_epoch=3", "--set num_epoch=3: num_epoch = 3: unknown key; did you mean 'num_epochs'?"),
     ],
 )  # fmt: skip
 def test_a_faulty_override_is_refused(override: str, expected: str) -> None:
     assert complaints(RUN, override)[0].startswith(expected)
+
+
+def test_null_is_a_value() -> None:
+    assert parse_config(RUN, "a.yaml", ["controller.max_delta=null"]).controllers[0].max_delta is None
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("task.lr=1e9", "--set task.lr=1e9: task: the initial lr 1e+09 of digits_mlp lies outside of its space"),
+        ("regime.trigger_epoch=9", "--set regime.trigger_epoch=9: regime: trigger_epoch=9 of data_shift lies beyond"),
+        ("space.lr.low=0.5", "--set space.lr.low=0.5: space.lr: digits_mlp starts from 0.001, outside of this range"),
+        ("task.lr=5", "--set task.lr=5: space.lr: digits_mlp starts from 5, outside of this range"),
+    ],
+)
+def test_a_rule_over_several_keys_is_placed_at_the_override_that_breaks_it(override: str, expected: str) -> None:
+    assert complaint(RUN + "space: {lr: {low: 1e-4, high: 1}}", override).startswith(expected)
+
+
+def test_an_override_elsewhere_is_blamed_only_where_the_rule_names_it() -> None:
+    late = edited("severity: 0.4", "trigger_epoch: 4")
+    assert complaint(late, "num_epochs=3").startswith("--set num_epochs=3: regime: trigger_epoch=4")
+    late = edited("severity: 0.4", "trigger_epoch: 9")
+    assert complaint(late, "regime.severity=0.1", "task.batch_size=16").startswith("a.yaml:2: regime: trigger_epoch=9")
+    twice = complaint(edited("cosine", "constant", SUITE), "controllers.1=fixed")
+    assert twice.startswith("--set controllers.1=fixed: controllers = ")
 
 
 def test_overriding_one_use_of_an_anchor_leaves_the_other() -> None:

@@ -19,6 +19,8 @@ import autotunenet_bench
 from autotunenet_bench.executors import CellFailure, run_cells
 from autotunenet_bench.executors import local as local_module
 from autotunenet_bench.executors.processes import describe_exit
+from autotunenet_bench.files import locked
+from autotunenet_bench.results import RunFolder
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name != "posix", reason="kills processes by signals")]
 SOURCE_DIR = Path(autotunenet_bench.__file__).parent.parent
@@ -67,6 +69,9 @@ def toy_cell(spec, root, source, on_event):
         os.system("echo a line of its child")
     if spec.does == "identify":
         (root / spec.run_id / "pid").write_text(f"{os.getpid()} {os.environ['OMP_NUM_THREADS']}")
+    if spec.does == "list files":
+        links = [os.path.realpath(path) for path in Path("/proc/self/fd").iterdir()]
+        (root / spec.run_id / "files").write_text("\n".join(links))
 
 
 def run_toys(root, *specs, num_workers=2, **options):
@@ -213,6 +218,37 @@ def test_it_works_where_there_is_no_fork_server(tmp_path, monkeypatch):
     updates, failures = run_toys(tmp_path, ToySpec("a", "killed once"), num_workers=1)
     assert failures == []
     assert updates.of("a")[-1] == ("done", 2)
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="reads the open files of a process")
+@pytest.mark.parametrize("methods", [["forkserver", "spawn"], ["spawn"]])
+def test_workers_do_not_hold_the_lock_of_the_folder(tmp_path, monkeypatch, methods):
+    monkeypatch.setattr(multiprocessing, "get_all_start_methods", lambda: methods)
+    with locked(tmp_path):
+        assert run_toys(tmp_path, ToySpec("a", "list files"), num_workers=1)[1] == []
+    files = (tmp_path / "a" / "files").read_text().splitlines()
+    assert files
+    assert not [name for name in files if name.endswith(".lock")]
+
+
+def test_a_status_of_an_earlier_try_is_not_believed_without_the_last_row(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "status.json").write_text('{"state": "done"}')
+    updates, failures = run_toys(tmp_path, ToySpec("a", "killed once"), num_workers=1)
+    assert failures == []
+    assert [state for state, _ in updates.of("a")].count("started") == 2
+
+
+def test_a_full_disk_does_not_hide_an_interruption(tmp_path, monkeypatch):
+    def on_update(update):
+        raise KeyboardInterrupt
+
+    def set_status(folder, state, **details):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(RunFolder, "set_status", set_status)
+    with pytest.raises(KeyboardInterrupt):
+        run_cells([ToySpec("a")], root=tmp_path, source=None, num_workers=1, on_update=on_update, run_cell=toy_cell)
 
 
 def test_exits_in_words():

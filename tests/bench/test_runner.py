@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import copy
 import random
+from typing import Literal
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
-from autotunenet import Action
+from autotunenet import Action, Decision, Tuner
 from autotunenet_bench.config import RunSpec
-from autotunenet_bench.controllers import CONTROLLERS
+from autotunenet_bench.controllers import CONTROLLERS, DIRECTIONS
 from autotunenet_bench.data import DataSource
 from autotunenet_bench.metrics import summarize
 from autotunenet_bench.regimes import REGIMES
 from autotunenet_bench.results import RunFolder
-from autotunenet_bench.runners import run_online
-from autotunenet_bench.tasks import TASKS
+from autotunenet_bench.runners import online, run_online
+from autotunenet_bench.runners.online import Training
+from autotunenet_bench.tasks import TASKS, DigitsMlp
 
 NUM_EPOCHS = 5
 SOURCE = DataSource()
@@ -31,13 +34,15 @@ def _one_thread():
     torch.set_num_threads(before)
 
 
-def make_spec(controller="fixed", regime="data_shift", seed=0, task="digits_mlp", num_epochs=NUM_EPOCHS, **options):
+def make_spec(controller="fixed", regime="data_shift", seed=0, *, task="digits_mlp", **options):
+    """Return a spec; `config` is the controller's, and what is left of the options is the task's."""
+    num_epochs, config = options.pop("num_epochs", NUM_EPOCHS), options.pop("config", {})
     task = TASKS[task](**options)
     _, data = task.load(SOURCE)
     return RunSpec(
         task=task,
         regime=REGIMES[regime](),
-        controller=CONTROLLERS[controller](),
+        controller=CONTROLLERS[controller](**config),
         seed=seed,
         num_epochs=num_epochs,
         num_threads=1,
@@ -200,6 +205,200 @@ def test_a_diverging_run_is_written_to_its_end(tmp_path):
     assert trace.finished
     assert len(trace.epochs) == NUM_EPOCHS
     assert all(np.isfinite(value) for value in summarize(trace).values())
+
+
+# -- every key of a controller reaches the run -----------------------------------------------------------------------
+
+
+def make_training(*args, **options):
+    spec = make_spec(*args, **options)
+    return Training(spec, spec.task.load(SOURCE)[0])
+
+
+def play(*args, regime="stationary", num_epochs=4, **options):
+    """Train without a folder; return the decisions and the rows of the epochs."""
+    training = make_training(*args, regime=regime, num_epochs=num_epochs, **options)
+    events = [event for _ in range(num_epochs) for event in training.run_epoch()]
+    decisions = [Decision.from_record(event) for event in events if event["event"] == "decision"]
+    return decisions, [event for event in events if event["event"] == "epoch"]
+
+
+def lrs(decisions):
+    return [decision.applied["lr"] for decision in decisions]
+
+
+TEN_TIMES_LESS = {"period": 1, "gamma": 0.1}
+"""A schedule that asks for a tenth of lr at every epoch: nothing about it is a matter of luck."""
+
+
+@pytest.fixture
+def broken_at_step_60(monkeypatch):
+    """One loss is NaN and moves no weight; nothing else about the run is bad."""
+    loss, calls = DigitsMlp.loss, []
+
+    def broken(self, model, batch):
+        calls.append(1)
+        value = loss(self, model, batch)
+        return value * 0 + torch.nan if len(calls) == 60 else value
+
+    monkeypatch.setattr(DigitsMlp, "loss", broken)
+
+
+@pytest.mark.parametrize("observed", DIRECTIONS)
+def test_the_controller_sees_the_metric_it_observes_as_lower_is_better(observed):
+    decisions, rows = play("plateau", config={"observe": observed})
+    expected = {
+        "val_loss": [row["val"]["loss"] for row in rows],
+        "val_accuracy": [-row["val"]["accuracy"] for row in rows],
+        "train_loss": [sum(row["losses"]) / len(row["losses"]) for row in rows],
+    }
+    assert [decision.observation.metric for decision in decisions] == expected[observed]
+
+
+def test_a_rising_accuracy_is_no_plateau():
+    decisions, rows = play("plateau", num_epochs=2, config={"observe": "val_accuracy", "patience": 0})
+    accuracies = [row["val"]["accuracy"] for row in rows]
+    assert accuracies[1] > accuracies[0]
+    assert lrs(decisions) == [1e-3, 1e-3]
+    decisions, _ = play("heuristic", num_epochs=2, config={"observe": "val_accuracy", "raise_patience": 1})
+    assert lrs(decisions) == [1e-3, pytest.approx(1.05e-3)]
+
+
+@pytest.mark.usefixtures("broken_at_step_60")
+@pytest.mark.parametrize("backoff", [0.5, 0.25])
+def test_the_backoff_is_the_cut_of_a_rollback(backoff):
+    decisions, _ = play("fixed", config={"rollback": "full", "backoff": backoff})
+    (rollback,) = (decision for decision in decisions if decision.action is Action.ROLLBACK)
+    assert rollback.applied["lr"] == pytest.approx(1e-3 * backoff)
+
+
+@pytest.mark.usefixtures("broken_at_step_60")
+@pytest.mark.parametrize(
+    ("rollback", "num_rollbacks", "discards"), [("none", 0, False), ("hyperparameters", 1, False), ("full", 1, True)]
+)
+def test_the_rollback_restores_what_the_config_says(rollback, num_rollbacks, discards):
+    decisions, _ = play("fixed", config={"rollback": rollback})
+    rollbacks = [decision for decision in decisions if decision.action is Action.ROLLBACK]
+    assert len(rollbacks) == num_rollbacks
+    assert any(decision.discarded_steps for decision in rollbacks) is discards
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        ({}, [1e-4, 1e-5, 1e-6, 1e-7]),
+        ({"warmup": 2}, [1e-3, 1e-3, 1e-6, 1e-7]),
+        ({"cooldown": 1}, [1e-4, 1e-4, 1e-6, 1e-6]),
+        ({"cooldown": 2}, [1e-4, 1e-4, 1e-4, 1e-7]),
+        ({"max_delta": 1.0}, [5e-4, 2.5e-4, 1.25e-4, 6.25e-5]),
+        ({"within_space": True}, [1e-4, 1e-5, 1e-6, 1e-6]),
+    ],
+)
+def test_the_guard_is_the_one_that_the_config_asks_for(config, expected):
+    decisions, _ = play("step_decay", config={**TEN_TIMES_LESS, **config})
+    assert lrs(decisions) == pytest.approx(expected, rel=1e-9)
+
+
+def test_seeds_have_noise_and_walks_of_their_own():
+    worlds, walks = [], []
+    for seed in (0, 0, 1):
+        training = make_training("random_walk", seed=seed, num_epochs=1)
+        events = training.run_epoch()
+        walks.append(events[-1]["applied"]["lr"])
+        data = training._workload.data.train
+        worlds.append((data.targets != data.pristine.targets).tolist())
+    assert sum(worlds[0]) == round(0.4 * len(worlds[0]))
+    assert worlds[0] == worlds[1] != worlds[2]
+    assert walks[0] == walks[1] != walks[2]
+
+
+def test_an_epoch_has_the_values_that_it_was_trained_with():
+    """Not those that the controller chose after hearing how well they did."""
+    decisions, rows = play("step_decay", config=TEN_TIMES_LESS)
+    assert [row["hyperparams"]["lr"] for row in rows] == [1e-3, *lrs(decisions)[:-1]]
+
+
+def test_seconds_are_those_of_training_validation_and_control(monkeypatch):
+    now = [0.0]
+
+    def taking(seconds, method):
+        def slow(*args, **options):
+            now[0] += seconds
+            return method(*args, **options)
+
+        return slow
+
+    monkeypatch.setattr(online, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(DigitsMlp, "loss", taking(0.25, DigitsMlp.loss))
+    monkeypatch.setattr(DigitsMlp, "evaluate", taking(1000.0, DigitsMlp.evaluate))
+    monkeypatch.setattr(Tuner, "step", taking(1.0, Tuner.step))
+    monkeypatch.setattr(Tuner, "observe", taking(100.0, Tuner.observe))
+    _, rows = play("heuristic", num_epochs=1)
+    steps = rows[0]["step"]
+    assert rows[0]["clock"] == {
+        "train_seconds": 0.25 * steps,
+        "eval_seconds": 1000.0,
+        "control_seconds": 1.0 * steps + 100.0,
+    }
+
+
+# -- a model that draws random numbers -------------------------------------------------------------------------------
+
+
+class DigitsDropout(DigitsMlp):
+    """Draws from torch's global generator at every training step, which no registered task does."""
+
+    name: Literal["digits_dropout"] = "digits_dropout"
+
+    def build_model(self):
+        return nn.Sequential(nn.Linear(64, 32), nn.Dropout(0.5), nn.Linear(32, self.num_classes))
+
+
+@pytest.fixture
+def _dropout(monkeypatch):
+    monkeypatch.setitem(TASKS, "digits_dropout", DigitsDropout)
+
+
+@pytest.mark.usefixtures("_dropout")
+def test_a_run_that_draws_random_numbers_resumes_bit_for_bit(tmp_path):
+    spec = make_spec("heuristic", task="digits_dropout", num_epochs=3)
+    whole = run(spec, tmp_path / "whole")
+    assert rows(run(spec, tmp_path / "again")) == rows(whole)
+    for epoch in (1, 2):
+        with pytest.raises(CutError):
+            run(spec, tmp_path / f"cut-{epoch}", cut_after(epoch))
+        assert rows(run(spec, tmp_path / f"cut-{epoch}")) == rows(whole)
+
+
+@pytest.mark.usefixtures("_dropout")
+def test_a_saved_state_holds_the_random_generator():
+    with torch.random.fork_rng(devices=[]):
+        training = make_training(regime="stationary", task="digits_dropout")
+        training.run_epoch()
+        saved = copy.deepcopy(training.state_dict())
+        expected = training.run_epoch()[0]["losses"]
+        resumed = make_training(regime="stationary", task="digits_dropout")
+        resumed.load_state_dict(saved)
+        assert resumed.run_epoch()[0]["losses"] == expected
+
+
+@pytest.mark.usefixtures("_dropout")
+def test_validation_draws_nothing_and_training_goes_on_in_its_mode():
+    training = make_training(task="digits_dropout")
+    model = training._workload.model
+    before = torch.get_rng_state()
+    first, second = training.start_event()["val"], training.start_event()["val"]
+    assert first == second
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(module.training for module in model.modules())
+
+
+def test_a_run_seeds_no_accelerator(tmp_path, monkeypatch):
+    """Their generators are the user's, and are not put back at the end."""
+    seeded = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeded.append)
+    run(make_spec(num_epochs=1), tmp_path / "run")
+    assert seeded == []
 
 
 @pytest.mark.slow

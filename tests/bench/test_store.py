@@ -8,7 +8,7 @@ import math
 import pytest
 import torch
 
-from autotunenet_bench.results import ResultStore, RunFolder
+from autotunenet_bench.results import ResultStore, RunFolder, Trace
 
 START = {"event": "start", "environment": {}, "hyperparams": {"lr": 0.1}, "val": {"loss": 2.3, "accuracy": 0.1}}
 
@@ -125,3 +125,99 @@ def test_clearing_removes_everything(folder):
     assert folder.status() == "missing"
     assert not folder.path.exists()
     folder.clear()  # twice is fine
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"state": "sleeping"}', '{"state": []}', "\udcff"])
+def test_a_broken_status_is_a_missing_one(folder, text):
+    folder.append([START])
+    folder.save_checkpoint({"epoch": 1})
+    (folder.path / "status.json").write_bytes(text.encode("utf-8", "surrogateescape"))
+    assert folder.status() == "missing"
+    assert not folder.is_done()
+    assert folder.load_checkpoint() == {"epoch": 1}  # and the run goes on
+
+
+def test_done_is_what_status_and_events_both_say(folder):
+    end = {"event": "end", "num_restarts": 0, "weights_sha256": "f"}
+    folder.set_status("done")
+    assert not folder.is_done()
+    folder.append([START])
+    assert not folder.is_done()
+    folder.append([end])
+    assert folder.is_done()
+    folder.set_status("running")
+    assert not folder.is_done()
+
+
+@pytest.mark.parametrize("content", [b"", b"half", b"PK\x03\x04" + bytes(100)])
+def test_a_broken_checkpoint_is_named(folder, content):
+    (folder.path / "checkpoint.pt").write_bytes(content)
+    with pytest.raises(
+        ValueError, match=r"checkpoint\.pt: this checkpoint is broken .*; remove it to begin this run anew"
+    ):
+        folder.load_checkpoint()
+
+
+def test_a_checkpoint_of_something_else_is_broken(folder):
+    torch.save([1, 2], folder.path / "checkpoint.pt")
+    with pytest.raises(ValueError, match="this checkpoint is broken"):
+        folder.load_checkpoint()
+
+
+def test_events_that_are_shorter_than_the_checkpoint_knows_are_not_filled_with_zeros(folder):
+    folder.append([START])
+    folder.save_checkpoint({"epoch": 1})
+    folder.events_path.write_bytes(b"")
+    with pytest.raises(ValueError, match=r"had \d+ bytes when it was written and has 0 now; remove the checkpoint"):
+        folder.load_checkpoint()
+
+
+def test_another_spec_in_the_folder_is_refused(folder):
+    path = folder.path / "spec.json"
+    path.write_text(json.dumps({"labels": {}, "seed": 3}))
+    with pytest.raises(
+        ValueError, match=r"spec\.json: this is not the spec of the run .* differs in labels, seed; remove"
+    ):
+        folder.create(Spec())
+    path.write_text("")
+    with pytest.raises(ValueError, match=r"spec\.json: this file is damaged"):
+        folder.create(Spec())
+
+
+CLOCK = {"train_seconds": 0.1, "eval_seconds": 0.1, "control_seconds": 0.1}
+
+
+def epoch(number):
+    val = {"loss": 1.0, "accuracy": 0.5}
+    row = {"event": "epoch", "epoch": number, "step": number, "losses": [1.0], "val": val, "hyperparams": {"lr": 0.1}}
+    return {**row, "clock": CLOCK}
+
+
+def without(row, name):
+    return {key: value for key, value in row.items() if key != name}
+
+
+END = {"event": "end", "num_restarts": 0, "weights_sha256": "f"}
+MALFORMED = {
+    "two processes": ([START, epoch(1), epoch(1)], "row 3 .*: it is of epoch 1 where epoch 2 was due"),
+    "a gap": ([START, epoch(2)], "row 2 .*: it is of epoch 2 where epoch 1 was due"),
+    "two starts": ([START, START], "must begin with a 'start' row; here row 2 is 'start'"),
+    "late start": ([epoch(1), START], "must begin with a 'start' row; here row 1 is 'epoch'"),
+    "nothing": ([], "must begin with a 'start' row; this run has none"),
+    "after the end": ([START, END, epoch(1)], "row 3 of the events stands behind the 'end' row"),
+    "no val": ([START, without(epoch(1), "val")], "row 2 .* has no key 'val'"),
+    "no loss": ([START, {**epoch(1), "val": {}}], "row 2 .* has no key 'loss'"),
+    "no clock": ([START, {**epoch(1), "clock": {}}], "row 2 .* has no key 'train_seconds'"),
+    "no list": ([START, {**epoch(1), "losses": 1.0}], "row 2 .*: its 'losses' must be an array"),
+    "no environment": ([without(START, "environment")], "row 1 .* has no key 'environment'"),
+    "no weights": ([START, without(END, "weights_sha256")], "row 2 .* has no key 'weights_sha256'"),
+    "no step": ([START, {"event": "trigger", "epoch": 1, "description": ""}], "row 2 .* has no key 'step'"),
+    "no decision": ([START, {"event": "decision"}], "row 2 of the events .'decision'. is malformed"),
+}
+
+
+@pytest.mark.parametrize("name", MALFORMED)
+def test_malformed_rows_are_a_sentence(name):
+    rows, words = MALFORMED[name]
+    with pytest.raises(ValueError, match=words):
+        Trace.from_events({}, rows)

@@ -1,6 +1,4 @@
-"""Tasks: what every registered member keeps, and what is particular to one."""
-
-import random
+"""Tasks: evaluation, hyperparameters, and what is particular to one. What all keep stands in tests/contracts."""
 
 import numpy as np
 import pytest
@@ -10,27 +8,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from autotunenet_bench.data import DataSource, TensorBatches
-from autotunenet_bench.tasks import TASKS, DigitsMlp, MnistCnn, MnistCnnPoorInit
-from autotunenet_bench.types import TaskData, Workload
+from autotunenet_bench.tasks import DigitsMlp, MnistCnn, MnistCnnPoorInit
 
 OPTIMIZERS = ("adam", "adamw", "sgd")
-
-
-@pytest.fixture(scope="module", params=sorted(TASKS))
-def task(request):
-    return TASKS[request.param]()
-
-
-@pytest.fixture(scope="module")
-def data(task):
-    """A few batches of the task's data: the tests train on them."""
-    full, _ = task.load(DataSource())
-    few = TensorBatches(full.train.inputs[:200], full.train.targets[:200], task.batch_size)
-    return TaskData(few, full.val)
-
-
-def weights(workload: Workload) -> torch.Tensor:
-    return torch.cat([p.detach().flatten() for p in workload.model.parameters()])
 
 
 def train_epoch(task, workload, epoch):
@@ -42,96 +22,6 @@ def train_epoch(task, workload, epoch):
         workload.optimizer.step()
         losses.append(loss.item())
     return losses
-
-
-# -- every member ----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", sorted(TASKS))
-def test_members_are_registered_under_their_name_with_a_one_line_description(name):
-    member = TASKS[name]
-    assert member().name == member().display == name
-    assert 20 < len(member.__doc__.splitlines()[0]) < 100
-    assert all(field.description for key, field in member.model_fields.items() if key != "name")
-
-
-def test_members_are_frozen_and_refuse_unknown_keys(task):
-    with pytest.raises(ValidationError, match="frozen"):
-        task.batch_size = 1
-    with pytest.raises(ValidationError, match="Extra inputs"):
-        type(task)(learning_rate=0.1)
-
-
-def test_members_survive_the_way_through_json(task):
-    assert type(task).model_validate_json(task.model_dump_json(), strict=True) == task
-
-
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_the_defaults_lie_in_the_space(task, optimizer):
-    member = type(task)(optimizer=optimizer)
-    assert member.space.contains(member.defaults)
-
-
-def test_the_data_is_what_its_info_says(task):
-    data, info = task.load(DataSource())
-    assert (data.train.num_examples, data.val.num_examples) == (info.num_train, info.num_val)
-    assert data.train.batch_size == task.batch_size
-    assert data.train.targets.unique().tolist() == list(range(task.num_classes))
-
-
-def test_one_seed_is_one_run_and_another_seed_another(task, data):
-    runs = []
-    for seed in (0, 0, 1):
-        workload = task.build(task.defaults, seed, data)
-        start, losses = weights(workload), train_epoch(task, workload, 1)
-        runs.append((start, losses, weights(workload)))
-    same, other = runs[1], runs[2]
-    assert torch.equal(runs[0][0], same[0])
-    assert runs[0][1] == same[1]
-    assert torch.equal(runs[0][2], same[2])
-    assert not torch.equal(runs[0][0], other[0])
-    assert runs[0][1] != other[1]
-
-
-def test_building_gives_nothing_shared(task, data):
-    first, second = (task.build(task.defaults, 0, data) for _ in range(2))
-    train_epoch(task, first, 1)
-    assert not torch.equal(weights(first), weights(second))
-    first.data.train = first.data.val
-    assert second.data.train is not second.data.val
-    assert data.train.seed is None
-
-
-def test_the_global_generators_are_left_alone_and_do_not_matter(task, data):
-    built = []
-    for seed in (1, 2):
-        torch.manual_seed(seed)
-        np.random.seed(seed)  # noqa: NPY002
-        random.seed(seed)
-        before = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()  # noqa: NPY002
-        workload = task.build(task.defaults, 0, data)
-        train_epoch(task, workload, 1)
-        task.evaluate(workload.model, data.val)
-        assert torch.equal(torch.get_rng_state(), before[0])
-        assert np.array_equal(np.random.get_state()[1], before[1])  # noqa: NPY002
-        assert random.getstate() == before[2]
-        built.append(weights(workload))
-    assert torch.equal(*built)
-
-
-def test_the_order_is_the_seeds_and_does_not_hang_on_the_initial_weights(task, data, monkeypatch):
-    plain = task.build(task.defaults, 5, data).data.train.seed
-    assert task.build(task.defaults, 6, data).data.train.seed != plain
-    monkeypatch.setattr(type(task), "build_model", lambda self: nn.Linear(1, 1))
-    assert task.build(task.defaults, 5, data).data.train.seed == plain
-
-
-def test_the_first_loss_is_that_of_guessing(task, data):
-    workload = task.build(task.defaults, 0, data)
-    val = task.evaluate(workload.model, data.val)
-    assert val.keys() == {"loss", "accuracy"}
-    assert abs(val["loss"] - np.log(task.num_classes)) < 0.25
-    assert 0.0 <= val["accuracy"] <= 0.35
 
 
 # -- evaluation ------------------------------------------------------------------------------------------------------

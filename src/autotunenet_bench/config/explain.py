@@ -47,6 +47,9 @@ def explain(error: ValidationError, document: Document, model: type[BaseModel]) 
     """
     problems: dict[Loc, Problem] = {}
     for item in error.errors(include_url=False):
+        # Items that were refused are not counted: of a list that is long enough, only they are worth a sentence.
+        if item["type"] == "too_short" and len(item["input"]) >= item["ctx"]["min_length"]:
+            continue
         place = _find(model, document.data, item["loc"])
         # A union of plain types reports one error a branch: one sentence about the place is enough.
         problems.setdefault(place.loc, _problem(item["type"], item, place, document))
@@ -69,9 +72,8 @@ def _problem(kind: str, item: Any, place: _Place, document: Document) -> Problem
     if kind in _FREE_TEXT:
         message = item["ctx"]["error"] if "error" in item.get("ctx", {}) else item["msg"]
         # A rule over several keys names the values it is about: the whole mapping beside it would hide them.
-        return Problem(
-            where, str(message), loc=loc, **({} if isinstance(value, dict | BaseModel) else {"value": value})
-        )
+        shown = {} if isinstance(value, dict | BaseModel) else {"value": value}
+        return Problem(document.where_of_rule(loc, str(message)), str(message), loc=loc, **shown)
     if kind == "member_unknown":
         assert place.member
         known = list(place.member.registry)
@@ -80,6 +82,15 @@ def _problem(kind: str, item: Any, place: _Place, document: Document) -> Problem
     choices = _choices(place.annotation)
     hint = did_you_mean(value, [str(choice) for choice in choices]) if isinstance(value, str) and choices else ""
     return Problem(where, f"must be {_words(place)}", hint.strip() or _mend(value, place), loc, value)
+
+
+def explain_non_finite(loc: Loc, value: float, document: Document, model: type[BaseModel]) -> Problem:
+    """Return the problem of a NaN or an infinity, which the types of the fields let pass, with the field's own rule."""
+    place = _find(model, document.data, loc)
+    if place.loc != loc or place.annotation is None:  # an unknown key, or no key at all
+        return Problem(document.where(loc), "must be a finite number", "", loc, value)
+    words = _words(place).replace("a number", "a finite number", 1)
+    return Problem(document.where(loc), f"must be {words}", _mend(value, place), loc, value)
 
 
 def _mend(value: Any, place: _Place) -> str:

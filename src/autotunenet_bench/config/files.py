@@ -13,10 +13,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from autotunenet_bench.config.errors import ConfigError, Problem
-from autotunenet_bench.config.explain import explain
+from autotunenet_bench.config.explain import explain, explain_non_finite
 from autotunenet_bench.config.models import RunConfig, SuiteConfig
 from autotunenet_bench.config.overrides import apply_override
-from autotunenet_bench.config.yaml import Document, decode, non_finite, parse_yaml
+from autotunenet_bench.config.yaml import OVERRIDE, Document, decode, non_finite, parse_yaml
 
 
 @dataclass(frozen=True)
@@ -83,15 +83,20 @@ def _check(document: Document) -> RunConfig | SuiteConfig:
     data = document.data or {}
     model = _choose_model(data)
     problems = list(document.problems)
-    for loc, value in non_finite(data):
-        problems.append(Problem(document.where(loc), "must be a finite number", "write a large one", loc, value))
+    known = {problem.loc for problem in problems}
     config = None
+    found: list[Problem] = []
     try:
         # As JSON, so that a list is accepted for a tuple and nothing else is converted.
         config = model.model_validate_json(json.dumps(data, default=str), strict=True)
     except ValidationError as error:
-        known = {problem.loc for problem in problems}
-        problems += [problem for problem in explain(error, document, model) if problem.loc not in known]
+        found = [problem for problem in explain(error, document, model) if problem.loc not in known]
+    refused = known | {problem.loc for problem in found}
+    odd = {loc: value for loc, value in non_finite(data) if loc not in refused}
+    # A rule over several keys that one of these values breaks is a consequence of it.
+    parents = {loc[:-1] for loc in odd}
+    problems += [problem for problem in found if problem.loc not in parents]
+    problems += [explain_non_finite(loc, value, document, model) for loc, value in odd.items()]
     if problems or config is None:
         raise ConfigError(sorted(problems, key=lambda problem: _line(problem.where)))
     return config
@@ -106,7 +111,7 @@ def _choose_model(data: dict[str, Any]) -> type[RunConfig] | type[SuiteConfig]:
 def _line(where: str) -> tuple[int, int]:
     """Sort by line, overrides last."""
     _, _, line = where.rpartition(":")
-    return (0, int(line)) if line.isdigit() and not where.startswith("--set") else (1, 0)
+    return (0, int(line)) if line.isdigit() and not where.startswith(OVERRIDE) else (1, 0)
 
 
 def shipped_folder() -> Path:

@@ -93,7 +93,9 @@ def _replaced(task: Task, name: str, bounds: Range) -> Dimension:
     replaced = bounds.over(dimension)
     initial = task.defaults.get(name)
     if initial is not None and not replaced.contains(initial):
-        raise ValueError(f"{task.name} starts from {initial:g}, outside of this range; widen it, or set task.{name}")
+        raise ValueError(
+            f"{task.name} starts from {initial:g}, outside of this range; change low or high, or set task.{name}"
+        )
     return replaced
 
 
@@ -115,8 +117,20 @@ def _check_together(config: RunConfig | SuiteConfig) -> None:
     for index, regime in enumerate(config.regimes):
         loc = ("regime",) if isinstance(config, RunConfig) else ("regimes", index)
         check(loc, regime, partial(regime.start, horizon, config.seeds[0]))
+    for index, controller in enumerate(config.controllers):
+        loc = ("controller",) if isinstance(config, RunConfig) else ("controllers", index)
+        check(loc, controller, partial(controller.check_length, config.num_epochs))
+        # Here and not in the controller's own checks: a stored spec spells out every default.
+        for key, reason in controller.idle_keys().items():
+            if key in controller.model_fields_set:
+                rule = f"has no effect because {reason}; remove it"
+                check((*loc, key), getattr(controller, key), partial(_refuse, rule))
     if errors:
         raise ValidationError.from_exception_data("config", errors)
+
+
+def _refuse(rule: str) -> None:
+    raise ValueError(rule)
 
 
 def _unique_seeds(seeds: tuple[int, ...]) -> tuple[int, ...]:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from autotunenet_bench.config.errors import ConfigError, Loc, Problem
-from autotunenet_bench.config.yaml import Document, parse_yaml
+from autotunenet_bench.config.yaml import OVERRIDE, Document, parse_yaml
 
 _SINGULAR = ("task", "regime", "controller")
 _PLURAL = ("tasks", "regimes", "controllers")
@@ -23,7 +23,7 @@ def apply_override(document: Document, text: str) -> None:
     >>> document.data, document.where(("controller", "max_delta"))
     ({'controller': {'name': 'cosine', 'max_delta': 0.001}}, '--set controller.max_delta=1e-3')
     """
-    where = f"--set {text}"
+    where = f"{OVERRIDE}{text}"
     key, equals, raw = text.partition("=")
     parts = [part.strip() for part in key.split(".")]
     if not equals or not all(parts):
@@ -31,6 +31,11 @@ def apply_override(document: Document, text: str) -> None:
         return
     try:
         value = parse_yaml(raw, where, numbered=False)
+        if value.data is None and raw.strip()[:1] in ("", "#"):
+            # To YAML this is null, but it is as likely a shell variable that was empty.
+            mend = f"write null, {key.strip()}=null, where no value is meant"
+            document.problems.append(Problem(where, "there is no value after the =", mend, tuple(parts)))
+            return
         document.problems.extend(replace(problem, loc=(*parts, *problem.loc)) for problem in value.problems)
         _put(document, parts, value.data, where)
     except ConfigError as error:

@@ -7,6 +7,7 @@ values. YAML 1.2 rules apply, so that ``1e-3`` is a number and ``no`` is a word.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,12 +17,15 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
 from ruamel.yaml.reader import ReaderError
 
-from autotunenet_bench.config.errors import ConfigError, Loc, Problem
+from autotunenet_bench.config.errors import ConfigError, Loc, Problem, dotted
 
 MAX_BYTES = 256 * 1024
 MAX_VALUES = 20_000
 MAX_DEPTH = 32
 MAX_INT = 2**64
+
+OVERRIDE = "--set "
+"""What the origin of an overridden value begins with."""
 
 
 @dataclass
@@ -45,6 +49,18 @@ class Document:
         while loc and loc not in self.origins:
             loc = loc[:-1]
         return self.origins.get(loc, self.source)
+
+    def where_of_rule(self, loc: Loc, rule: str) -> str:
+        """Return where to mend a rule over several keys that `loc` breaks.
+
+        An override is a likelier culprit than the file, which may well have been right before. It is told by its key:
+        one below `loc` that `rule` names, or one elsewhere whose whole path `rule` names. The last one wins.
+        """
+        overridden = [key for key, origin in self.origins.items() if origin.startswith(OVERRIDE)]
+        below = [key for key in overridden if key[: len(loc)] == loc and len(key) > len(loc) and _names(rule, key[-1:])]
+        for key in reversed(below or [key for key in overridden if _names(rule, key)]):
+            return self.origins[key]
+        return self.where(loc)
 
 
 def decode(raw: bytes, source: str) -> str:
@@ -142,6 +158,11 @@ def _unshared(value: Any) -> Any:
     if isinstance(value, int) and abs(value) > MAX_INT:
         return math.inf if value > 0 else -math.inf  # reported as such; Python refuses to print very long integers
     return [_unshared(item) for item in value] if isinstance(value, list) else value
+
+
+def _names(text: str, loc: Loc) -> bool:
+    """Whether `loc`, as it is written in messages, stands in `text` as a word of its own."""
+    return bool(loc) and re.search(rf"(?<![\w.]){re.escape(dotted(loc))}(?!\w|\.\w)", text) is not None
 
 
 def _syntax_problem(error: MarkedYAMLError, where: str) -> Problem:

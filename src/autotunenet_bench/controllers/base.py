@@ -51,6 +51,19 @@ class ControllerConfig(BaseModel, ABC):
         """Control interval in optimizer steps; None: one control step at the end of every epoch."""
         return None
 
+    def idle_keys(self) -> dict[str, str]:
+        """Return the keys that nothing reads in this configuration, each with the reason why."""
+        if self.rollback == "none":
+            return {"backoff": "rollback is none, and lr is cut only after a rollback"}
+        return {}
+
+    def check_length(self, num_epochs: int) -> None:
+        """Check that a run of this length is long enough; how many steps an epoch has is not known yet.
+
+        Raises:
+            ValueError: If it is too short.
+        """
+
     @abstractmethod
     def build(self, horizon: Horizon, space: SearchSpace, seed: int) -> Controller:
         """Return a fresh controller for one run. `seed` is that of its own random stream."""

@@ -13,7 +13,7 @@ from autotunenet_bench.types import Horizon
 
 
 class PlateauConfig(ControllerConfig):
-    """ReduceLROnPlateau, with a patience that fits short runs (torch's 10 epochs would never act in them)."""
+    """ReduceLROnPlateau, with a patience for short runs: torch's 10 epochs would never act in them."""
 
     name: Literal["plateau"] = "plateau"
     factor: float = Field(0.5, gt=0, lt=1, description="factor of a cut")

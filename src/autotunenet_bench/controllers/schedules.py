@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -18,6 +18,9 @@ from autotunenet_bench.types import Horizon
 class ScheduleConfig(ControllerConfig):
     """A schedule, played per optimizer step or per epoch."""
 
+    min_units: ClassVar[int] = 1
+    """Units of time that the shape needs."""
+
     per: Literal["step", "epoch"] = Field("step", description="the unit of time in which lr changes")
 
     @property
@@ -25,8 +28,36 @@ class ScheduleConfig(ControllerConfig):
         """One control step per unit of time."""
         return 1 if self.per == "step" else None
 
+    def idle_keys(self) -> dict[str, str]:
+        """Return the keys that nothing reads in this configuration, each with the reason why."""
+        if self.interval is None:
+            return super().idle_keys()
+        return {**super().idle_keys(), "observe": "a schedule per step is never shown a validation metric"}
+
+    def check_length(self, num_epochs: int) -> None:
+        """Check that the shape fits into the run.
+
+        Raises:
+            ValueError: If it is played per epoch and there are too few.
+        """
+        if self.per == "epoch" and num_epochs < self.min_units:
+            raise ValueError(
+                f"{self.name} per epoch goes up and down, which takes num_epochs >= {self.min_units}, got "
+                f"num_epochs={num_epochs}; train longer, or write per: step"
+            )
+
     def build(self, horizon: Horizon, space: SearchSpace, seed: int) -> Controller:
-        """Return the controller."""
+        """Return the controller.
+
+        Raises:
+            ValueError: If the run is too short for the shape.
+        """
+        self.check_length(horizon.num_epochs)
+        if self.per == "step" and horizon.num_steps < self.min_units:
+            raise ValueError(
+                f"{self.name} per step goes up and down, which takes {self.min_units} steps, got "
+                f"{horizon.num_steps}; raise num_epochs, or lower the task's batch_size"
+            )
         if self.per == "step":
             return Schedule(self.factor(horizon.num_steps))
         return Schedule(self.factor(horizon.num_epochs), steps_per_unit=horizon.steps_per_epoch)
@@ -87,6 +118,8 @@ class CosineConfig(ScheduleConfig):
 class OneCycleConfig(ScheduleConfig):
     """Cosine up to lr and down again, far below where it began."""
 
+    min_units: ClassVar[int] = 2
+
     name: Literal["one_cycle"] = "one_cycle"
     warmup_fraction: float = Field(0.3, gt=0, lt=1, description="share of the run on the way up")
     start: float = Field(1 / 25, gt=0, le=1, description="first factor on lr")
@@ -99,6 +132,9 @@ class OneCycleConfig(ScheduleConfig):
 
 class WarmupStableDecayConfig(ScheduleConfig):
     """Linear up to lr, hold, linear down at the end."""
+
+    # With one unit there is no way up and none down: lr would stay where it is, under the name of a schedule.
+    min_units: ClassVar[int] = 2
 
     name: Literal["warmup_stable_decay"] = "warmup_stable_decay"
     warmup_fraction: float = Field(0.05, ge=0, le=1, description="share of the run on the way up")

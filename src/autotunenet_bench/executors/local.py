@@ -224,7 +224,7 @@ class _Pool:
         cell = worker.cell
         if cell is None:
             return
-        if cell.folder.status() == "done":  # it died between its last act and telling so
+        if cell.folder.is_done():  # it died between its last act and telling so
             self._tell(cell, "done")
         elif cell.num_tries < MAX_TRIES:
             cell.note = f"again: the process {how}"
@@ -263,9 +263,12 @@ class _Pool:
             self._hear(worker)  # a run that has come to its end in time is not interrupted
             worker.channel.close()
             cell = worker.cell
-            if cell is not None and cell.folder.status() != "done":
-                cell.folder.path.mkdir(parents=True, exist_ok=True)
-                cell.folder.set_status("interrupted", epoch=cell.epoch)
+            if cell is not None and not cell.folder.is_done():
+                try:
+                    cell.folder.path.mkdir(parents=True, exist_ok=True)
+                    cell.folder.set_status("interrupted", epoch=cell.epoch)
+                except OSError as error:  # a full disk must not hide why everything stops
+                    logger.warning("%s: that it was interrupted was not written down (%s)", cell.spec.run_id, error)
 
     def _tell(self, cell: _Cell, state: CellState, message: str = "") -> None:
         self._on_update(CellUpdate(cell.spec.run_id, state, cell.epoch, cell.spec.num_epochs, message))

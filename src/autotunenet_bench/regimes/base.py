@@ -44,7 +44,7 @@ class TriggeredConfig(RegimeConfig, ABC):
 
     trigger_epoch: int | None = Field(None, ge=1, description="first epoch under the new regime, counted from 1")
     trigger_fraction: float | None = Field(
-        None, ge=0, le=1, description="share of the epochs before the new regime; 0.5 where no trigger is given"
+        None, ge=0, lt=1, description="share of the epochs before the new regime; 0.5 where no trigger is given"
     )
     severity: float = Field(0.4, ge=0, le=1, description="0: no effect at all; 1: the strongest")
 
@@ -60,7 +60,7 @@ class TriggeredConfig(RegimeConfig, ABC):
         return values if given else {**values, "trigger_fraction": DEFAULT_FRACTION}
 
     def first_epoch(self, horizon: Horizon) -> int:
-        """Return the first epoch under the new regime; one past the last where ``trigger_fraction`` is 1.
+        """Return the first epoch under the new regime.
 
         Raises:
             ValueError: If `trigger_epoch` lies beyond the end of the run, where it would measure nothing.
@@ -70,7 +70,7 @@ class TriggeredConfig(RegimeConfig, ABC):
         if self.trigger_epoch > horizon.num_epochs:
             raise ValueError(
                 f"trigger_epoch={self.trigger_epoch} of {self.name} lies beyond the run's {horizon.num_epochs} epochs, "
-                f"so nothing would ever change; train longer, trigger earlier, or use trigger_fraction"
+                f"so nothing would ever change; raise num_epochs, trigger earlier, or use trigger_fraction"
             )
         return self.trigger_epoch
 

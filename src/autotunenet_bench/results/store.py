@@ -16,7 +16,7 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 import torch
 
@@ -56,10 +56,22 @@ class RunFolder:
         return self.path / "events.jsonl"
 
     def create(self, spec: Spec) -> None:
-        """Make the folder and write ``spec.json``, unless a spec is there already."""
+        """Make the folder and write ``spec.json``, unless it is there already.
+
+        Raises:
+            ValueError: If the spec that is there is another one, so that the rows below it would be of two settings.
+        """
         self.path.mkdir(parents=True, exist_ok=True)
-        if not (self.path / "spec.json").exists():
-            write_atomically(self.path / "spec.json", spec.model_dump_json(indent=2) + "\n")
+        path = self.path / "spec.json"
+        if not path.exists():
+            write_atomically(path, spec.model_dump_json(indent=2) + "\n")
+        elif self.spec() != (wanted := json.loads(spec.model_dump_json())):
+            found = self.spec()
+            keys = [key for key in {**wanted, **found} if wanted.get(key) != found.get(key)]
+            raise ValueError(
+                f"{path}: this is not the spec of the run {spec.run_id}, it differs in {', '.join(keys)}; "
+                "remove the folder to run it anew"
+            )
 
     def clear(self) -> None:
         """Remove the run and everything in its folder."""
@@ -69,22 +81,26 @@ class RunFolder:
     # -- status ------------------------------------------------------------------------------------------------------
 
     def status(self) -> State:
-        """Return the state that was last written; "missing" where none was."""
-        try:
-            state: State = self._read_json("status.json")["state"]
-        except FileNotFoundError:
-            return "missing"
-        return state
+        """Return the state that was last written; "missing" where none was, or none that can be read."""
+        state: State = self.details().get("state", "missing")
+        return state if state in get_args(State) else "missing"
+
+    def is_done(self) -> bool:
+        """Return whether the run came to its end: its status says so, and its events do, from first row to last."""
+        if self.status() != "done" or not self.events_path.exists():
+            return False
+        lines = self.events_path.read_bytes().split(b"\n")[:-1]
+        return bool(lines) and (_kind(lines[0]), _kind(lines[-1])) == ("start", "end")
 
     def set_status(self, state: State, **details: Any) -> None:
         """Replace ``status.json``. `details` are plain values that help a person, for example ``error="..."``."""
         write_atomically(self.path / "status.json", json.dumps({"state": state, **details}) + "\n")
 
     def details(self) -> dict[str, Any]:
-        """Return what `set_status` wrote; empty where nothing was."""
+        """Return what `set_status` wrote; empty where nothing was, or nothing that can be read."""
         try:
             return self._read_json("status.json")
-        except FileNotFoundError:
+        except (FileNotFoundError, ValueError):  # a broken file costs nothing: the checkpoint knows how far the run is
             return {}
 
     # -- events ------------------------------------------------------------------------------------------------------
@@ -119,19 +135,31 @@ class RunFolder:
     def save_checkpoint(self, state: dict[str, Any]) -> None:
         """Replace the checkpoint. Append this epoch's events first: their length is stored with it."""
         temporary = self.path / "checkpoint.pt.tmp"
-        torch.save({"num_event_bytes": self.events_path.stat().st_size, "state": state}, temporary)
+        with temporary.open("wb") as file:
+            torch.save({"num_event_bytes": self.events_path.stat().st_size, "state": state}, file)
+            file.flush()
+            os.fsync(file.fileno())  # or a power cut could leave half a file under the good name
         os.replace(temporary, self.path / "checkpoint.pt")
 
     def load_checkpoint(self) -> dict[str, Any] | None:
         """Return the state of the last checkpoint, and cut the event file to what had been written by then.
 
         Without a checkpoint the event file is emptied, and None is returned: the run begins anew.
+
+        Raises:
+            ValueError: If the checkpoint cannot be read, or the event file is shorter than it was.
         """
         path = self.path / "checkpoint.pt"
-        saved = torch.load(path, weights_only=True, map_location="cpu") if path.exists() else None
-        if self.events_path.exists():
-            os.truncate(self.events_path, saved["num_event_bytes"] if saved else 0)
-        return saved["state"] if saved else None
+        num_bytes, state = _read_checkpoint(path) if path.exists() else (0, None)
+        found = self.events_path.stat().st_size if self.events_path.exists() else 0
+        if found < num_bytes:  # truncating would fill it up with zeros
+            raise ValueError(
+                f"{path}: {self.events_path.name} had {num_bytes} bytes when it was written and has {found} now; "
+                "remove the checkpoint to begin this run anew"
+            )
+        if found:
+            os.truncate(self.events_path, num_bytes)
+        return state
 
     def remove_checkpoint(self) -> None:
         """Free the disk space of a run that is done."""
@@ -140,7 +168,12 @@ class RunFolder:
     # -- reading -----------------------------------------------------------------------------------------------------
 
     def spec(self) -> dict[str, Any]:
-        """Return ``spec.json`` as plain values."""
+        """Return ``spec.json`` as plain values.
+
+        Raises:
+            ValueError: If it is damaged; the message names the file.
+            FileNotFoundError: If there is no such run.
+        """
         return self._read_json("spec.json")
 
     def trace(self) -> Trace:
@@ -153,7 +186,13 @@ class RunFolder:
         return Trace.from_events(self.spec(), self.events())
 
     def _read_json(self, name: str) -> dict[str, Any]:
-        values: dict[str, Any] = json.loads((self.path / name).read_text(encoding="utf-8"))
+        path = self.path / name
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{path}: this file is damaged ({error}); remove the folder to run it again") from error
+        if not isinstance(values, dict):
+            raise ValueError(f"{path}: this file must hold an object; remove the folder to run it again")
         return values
 
 
@@ -180,6 +219,26 @@ class ResultStore:
         for folder in self.folders():
             if any(True for _ in folder.events()):
                 yield folder.trace()
+
+
+def _kind(line: bytes) -> Any:
+    """Return what a row says it is; None where it cannot be read."""
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return None
+    return row.get("event") if isinstance(row, dict) else None
+
+
+def _read_checkpoint(path: Path) -> tuple[int, dict[str, Any]]:
+    try:
+        saved = torch.load(path, weights_only=True, map_location="cpu")
+        return int(saved["num_event_bytes"]), dict(saved["state"])
+    except (MemoryError, OSError):  # says nothing about the file
+        raise
+    except Exception as error:  # torch raises many kinds, by where the damage is
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ValueError(f"{path}: this checkpoint is broken ({reason}); remove it to begin this run anew") from error
 
 
 # JSON has no NaN and no infinity; rows carry them as the texts "nan", "inf" and "-inf".

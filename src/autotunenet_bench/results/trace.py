@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from autotunenet.types import Action, Decision
@@ -98,26 +98,37 @@ class Trace:
             events: Rows in order. The first must be the "start" row.
 
         Raises:
-            ValueError: If the rows do not begin with a "start" row.
+            ValueError: If the rows do not begin with a "start" row, if the epochs are not 1, 2, 3 and so on, if a row
+                lacks a key, or if anything follows the "end" row.
         """
         epochs: list[EpochRecord] = []
         decisions: list[Decision] = []
         trigger: Trigger | None = None
         start: Event | None = None
         end: Event | None = None
-        for event in events:
-            kind = event["event"]
-            if kind == "start":
-                start = event
-            elif kind == "decision":
-                decisions.append(Decision.from_record(event))
-            elif kind == "trigger":
-                trigger = Trigger(event["epoch"], event["step"], event["description"])
-            elif kind == "epoch":
-                fields = {name: event[name] for name in ("epoch", "step", "losses", "val", "hyperparams")}
-                epochs.append(EpochRecord(**fields, **event["clock"]))
-            elif kind == "end":
-                end = event
+        for number, event in enumerate(events, start=1):
+            kind = event.get("event") if isinstance(event, Mapping) else None
+            if (kind == "start") != (number == 1):
+                raise ValueError("the events of a run must begin with a 'start' row; " + _which(number, kind))
+            if end is not None:
+                raise ValueError(f"row {number} of the events stands behind the 'end' row; {_MEND}")
+            try:
+                if kind == "start":
+                    _require(event, "environment", "hyperparams", "val")
+                    _require(event["val"], "loss")
+                    start = event
+                elif kind == "decision":
+                    decisions.append(Decision.from_record(event))
+                elif kind == "trigger":
+                    trigger = Trigger(event["epoch"], event["step"], event["description"])
+                elif kind == "epoch":
+                    epochs.append(_epoch_record(event, len(epochs) + 1))
+                elif kind == "end":
+                    _require(event, "num_restarts", "weights_sha256")
+                    end = event
+            except (AttributeError, KeyError, TypeError, ValueError) as error:
+                fault = f"it has no key {error}" if isinstance(error, KeyError) else str(error)
+                raise ValueError(f"row {number} of the events ({kind!r}) is malformed: {fault}; {_MEND}") from error
         if start is None:
             raise ValueError("the events of a run must begin with a 'start' row; this run has none")
         return cls(
@@ -133,3 +144,29 @@ class Trace:
             wall_seconds=sum(e.train_seconds + e.eval_seconds + e.control_seconds for e in epochs),
             finished=end is not None,
         )
+
+
+_MEND = "remove the run's folder to run it again"
+
+
+def _which(number: int, kind: Any) -> str:
+    return f"here row {number} is {kind!r}; {_MEND}"
+
+
+def _require(event: Mapping[str, Any], *names: str) -> None:
+    for name in names:
+        event[name]  # a KeyError names what is not there
+
+
+def _epoch_record(event: Event, due: int) -> EpochRecord:
+    if event["epoch"] != due:
+        raise ValueError(f"it is of epoch {event['epoch']} where epoch {due} was due, as if two processes had written")
+    for name, kind in (("losses", list), ("val", dict), ("hyperparams", dict), ("clock", dict)):
+        if not isinstance(event[name], kind):
+            raise TypeError(f"its {name!r} must be {'an array' if kind is list else 'an object'}")
+    _require(event["val"], "loss")
+    values = {field.name: event[field.name] for field in fields(EpochRecord) if not field.name.endswith("_seconds")}
+    return EpochRecord(**values, **{name: event["clock"][name] for name in _CLOCK})
+
+
+_CLOCK = ("train_seconds", "eval_seconds", "control_seconds")

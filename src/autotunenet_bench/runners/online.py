@@ -40,7 +40,8 @@ def run_online(spec: RunSpec, source: DataSource, folder: RunFolder, on_event: E
     data = _load_data(spec, source)
     folder.create(spec)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(stream_seed(spec.seed, "training"))
+        # Not torch.manual_seed: it seeds the accelerators too, which fork_rng(devices=[]) does not guard.
+        torch.default_generator.manual_seed(stream_seed(spec.seed, "training"))
         training = Training(spec, data)
         saved = folder.load_checkpoint()
         folder.set_status("running")

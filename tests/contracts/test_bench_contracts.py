@@ -1,0 +1,409 @@
+"""Every member of every family of the benchmark keeps its family's contract; to register one is to test it."""
+
+import copy
+import math
+import pickle
+import random
+
+import numpy as np
+import pytest
+import torch
+from pydantic import ValidationError
+from torch import nn
+
+from autotunenet.controllers import Controller
+from autotunenet.testing import check_controller, check_guard
+from autotunenet.types import Action, Decision, Health, Observation
+from autotunenet_bench.controllers import CONTROLLERS, ControllerConfig
+from autotunenet_bench.data import DataSource, TensorBatches
+from autotunenet_bench.metrics import METRICS, Direction
+from autotunenet_bench.regimes import REGIMES, RegimeConfig
+from autotunenet_bench.results.trace import Trace
+from autotunenet_bench.tasks import TASKS, Task
+from autotunenet_bench.types import Horizon, TaskData, Workload
+
+TEN = Horizon(num_epochs=10, steps_per_epoch=4)
+OPTIMIZERS = ("adam", "adamw", "sgd")
+FAMILIES = ((TASKS, Task), (REGIMES, RegimeConfig), (CONTROLLERS, ControllerConfig))
+MEMBERS = [pytest.param(registry, name, base, id=name) for registry, base in FAMILIES for name in registry]
+
+
+def generators():
+    """The global generators, which are the user's."""
+    return torch.get_rng_state().tolist(), repr(np.random.get_state()), random.getstate()  # noqa: NPY002
+
+
+# -- what stands in a config -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("registry", "name", "base"), MEMBERS)
+def test_members_are_registered_under_their_name_with_a_one_line_description(registry, name, base):
+    member = registry[name]
+    assert issubclass(member, base)
+    assert member().name == name
+    assert 20 < len(member.__doc__.splitlines()[0]) < 100
+    assert all(field.description for key, field in member.model_fields.items() if key != "name")
+
+
+@pytest.mark.parametrize(("registry", "name", "base"), MEMBERS)
+def test_members_are_frozen_and_refuse_unknown_keys(registry, name, base):
+    with pytest.raises(ValidationError, match="frozen"):
+        registry[name]().label = "other"
+    with pytest.raises(ValidationError, match="Extra inputs"):
+        registry[name](no_such_key=0.1)
+
+
+@pytest.mark.parametrize(("registry", "name", "base"), MEMBERS)
+def test_members_survive_json_and_pickle(registry, name, base):
+    config = registry[name](label="mine")
+    assert registry[name].model_validate_json(config.model_dump_json(), strict=True) == config
+    assert pickle.loads(pickle.dumps(config)) == config
+
+
+@pytest.mark.parametrize(("registry", "base"), FAMILIES, ids=[base.__name__ for _, base in FAMILIES])
+def test_display_names_are_there_tell_members_apart_and_follow_the_label(registry, base):
+    names = [member().display for member in registry.values()]
+    assert all(names)
+    assert len(set(names)) == len(names)
+    assert all(member(label="mine").display == "mine" for member in registry.values())
+
+
+# -- tasks -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module", params=sorted(TASKS))
+def task(request):
+    return TASKS[request.param]()
+
+
+@pytest.fixture(scope="module")
+def data(task):
+    """A few batches of the task's data: the tests train on them."""
+    full, _ = task.load(DataSource())
+    few = TensorBatches(full.train.inputs[:200], full.train.targets[:200], task.batch_size)
+    return TaskData(few, full.val)
+
+
+def weights(workload: Workload) -> torch.Tensor:
+    return torch.cat([p.detach().flatten() for p in workload.model.parameters()])
+
+
+def train_epoch(task, workload, epoch):
+    losses = []
+    for batch in workload.data.train.epoch(epoch):
+        loss = task.loss(workload.model, batch)
+        workload.optimizer.zero_grad()
+        loss.backward()
+        workload.optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_the_defaults_lie_in_the_space(task, optimizer):
+    member = type(task)(optimizer=optimizer)
+    assert member.space.contains(member.defaults)
+
+
+def test_the_data_is_what_its_info_says(task):
+    data, info = task.load(DataSource())
+    assert (data.train.num_examples, data.val.num_examples) == (info.num_train, info.num_val)
+    assert data.train.batch_size == task.batch_size
+    assert data.train.targets.unique().tolist() == list(range(task.num_classes))
+
+
+def test_one_seed_is_one_run_and_another_seed_another(task, data):
+    runs = []
+    for seed in (0, 0, 1):
+        workload = task.build(task.defaults, seed, data)
+        start, losses = weights(workload), train_epoch(task, workload, 1)
+        runs.append((start, losses, weights(workload)))
+    same, other = runs[1], runs[2]
+    assert torch.equal(runs[0][0], same[0])
+    assert runs[0][1] == same[1]
+    assert torch.equal(runs[0][2], same[2])
+    assert not torch.equal(runs[0][0], other[0])
+    assert runs[0][1] != other[1]
+
+
+def test_building_gives_nothing_shared(task, data):
+    first, second = (task.build(task.defaults, 0, data) for _ in range(2))
+    train_epoch(task, first, 1)
+    assert not torch.equal(weights(first), weights(second))
+    first.data.train = first.data.val
+    assert second.data.train is not second.data.val
+    assert data.train.seed is None
+
+
+def test_the_global_generators_are_left_alone_and_do_not_matter(task, data):
+    built = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        np.random.seed(seed)  # noqa: NPY002
+        random.seed(seed)
+        before = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()  # noqa: NPY002
+        workload = task.build(task.defaults, 0, data)
+        train_epoch(task, workload, 1)
+        task.evaluate(workload.model, data.val)
+        assert torch.equal(torch.get_rng_state(), before[0])
+        assert np.array_equal(np.random.get_state()[1], before[1])  # noqa: NPY002
+        assert random.getstate() == before[2]
+        built.append(weights(workload))
+    assert torch.equal(*built)
+
+
+def test_the_order_is_the_seeds_and_does_not_hang_on_the_initial_weights(task, data, monkeypatch):
+    plain = task.build(task.defaults, 5, data).data.train.seed
+    assert task.build(task.defaults, 6, data).data.train.seed != plain
+    monkeypatch.setattr(type(task), "build_model", lambda self: nn.Linear(1, 1))
+    assert task.build(task.defaults, 5, data).data.train.seed == plain
+
+
+def test_the_first_loss_is_that_of_guessing(task, data):
+    workload = task.build(task.defaults, 0, data)
+    val = task.evaluate(workload.model, data.val)
+    assert val.keys() == {"loss", "accuracy"}
+    assert abs(val["loss"] - np.log(task.num_classes)) < 0.25
+    assert 0.0 <= val["accuracy"] <= 0.35
+
+
+def test_the_loss_is_a_scalar_with_a_graph(task, data):
+    workload = task.build(task.defaults, 0, data)
+    loss = task.loss(workload.model, next(workload.data.train.epoch(1)))
+    assert loss.shape == ()
+    assert math.isfinite(loss.item())
+    loss.backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in workload.model.parameters())
+
+
+def test_evaluation_gives_the_same_twice_and_changes_nothing(task, data):
+    workload = task.build(task.defaults, 0, data)
+    workload.model.train()
+    before = weights(workload).clone()
+    first = task.evaluate(workload.model, data.val)
+    assert task.evaluate(workload.model, data.val) == first
+    assert first["loss"] >= 0
+    assert 0 <= first["accuracy"] <= 1
+    assert torch.equal(weights(workload), before)
+    assert all(module.training for module in workload.model.modules())
+    assert all(p.grad is None for p in workload.model.parameters())
+
+
+def test_two_loads_give_the_same_data(task):
+    (first, info), (second, again) = (task.load(DataSource()) for _ in range(2))
+    assert info == again
+    assert len(info.sha256) == 64
+    for a, b in ((first.train, second.train), (first.val, second.val)):
+        assert torch.equal(a.inputs, b.inputs)
+        assert torch.equal(a.targets, b.targets)
+
+
+# -- regimes ---------------------------------------------------------------------------------------------------------
+
+
+def make_data(num_train=200, num_val=50, num_classes=10):
+    train = TensorBatches(torch.arange(num_train).float(), torch.arange(num_train) % num_classes, 16, seed=1)
+    return TaskData(train, TensorBatches(torch.arange(num_val).float(), torch.arange(num_val) % num_classes, 16))
+
+
+class World:
+    """All that a regime may change: the data, the model and the optimizer."""
+
+    def __init__(self):
+        self.data = make_data()
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(0)
+            self.model = nn.Linear(1, 10)
+        self.optimizer = torch.optim.SGD(self.model.parameters(), lr=0.1)
+
+    def enter(self, regime, epoch):
+        regime.apply(epoch, self.model, self.data, self.optimizer)
+        return self
+
+    def contents(self):
+        """Everything as plain values, so that two worlds can be compared."""
+        streams = [
+            [tensor.tolist() for batch in stream.epoch(epoch) for tensor in batch]
+            for stream in (self.data.train, self.data.val)
+            for epoch in (1, 2)
+        ]
+        groups = [{k: v for k, v in group.items() if k != "params"} for group in self.optimizer.param_groups]
+        state = {name: tensor.tolist() for name, tensor in self.model.state_dict().items()}
+        return copy.deepcopy((streams, groups, state))
+
+
+UNTOUCHED = World().contents()
+
+
+@pytest.fixture(params=sorted(REGIMES))
+def regime_type(request):
+    return REGIMES[request.param]
+
+
+def test_nothing_happens_before_the_trigger(regime_type):
+    regime, world = regime_type().start(TEN, seed=0), World()
+    for epoch in range(1, regime.trigger_epoch or TEN.num_epochs + 1):
+        assert world.enter(regime, epoch).contents() == UNTOUCHED
+
+
+def test_from_the_trigger_on_something_has_changed_where_the_severity_says_so(regime_type):
+    regime, world = regime_type().start(TEN, seed=0), World()
+    assert (regime.severity > 0) == (regime.trigger_epoch > 0)
+    for epoch in range(regime.trigger_epoch or 1, TEN.num_epochs + 1):
+        assert (world.enter(regime, epoch).contents() != UNTOUCHED) == (regime.severity > 0)
+
+
+def test_severity_zero_has_no_effect_at_all(regime_type):
+    mild = regime_type(**({"severity": 0.0} if "severity" in regime_type.model_fields else {}))
+    regime, world = mild.start(TEN, seed=0), World()
+    assert regime.severity == 0
+    for epoch in range(1, TEN.num_epochs + 1):
+        assert world.enter(regime, epoch).contents() == UNTOUCHED
+
+
+def test_epochs_do_not_compound_and_a_resumed_run_finds_the_same_world(regime_type):
+    regime, straight = regime_type().start(TEN, seed=0), World()
+    for epoch in range(1, TEN.num_epochs + 1):
+        expected = straight.enter(regime, epoch).contents()
+        assert straight.enter(regime, epoch).contents() == expected
+        assert World().enter(regime_type().start(TEN, seed=0), epoch).contents() == expected
+
+
+def test_an_earlier_epoch_sees_the_earlier_world_again(regime_type):
+    regime, world = regime_type().start(TEN, seed=0), World()
+    world.enter(regime, TEN.num_epochs)
+    assert world.enter(regime, 1).contents() == UNTOUCHED
+
+
+def test_the_pristine_tensors_and_the_generators_are_left_alone(regime_type):
+    world, before = World(), generators()
+    pristine = world.data.train, world.data.val
+    world.enter(regime_type().start(TEN, seed=0), TEN.num_epochs)
+    assert generators() == before
+    for stream, fresh in zip(pristine, (make_data().train, make_data().val), strict=True):
+        assert torch.equal(stream.inputs, fresh.inputs)
+        assert torch.equal(stream.targets, fresh.targets)
+
+
+def test_runtime_attributes_are_told(regime_type):
+    config = regime_type()
+    regime = config.start(TEN, seed=7)
+    assert regime.seed == 7
+    assert regime.severity == getattr(config, "severity", 0.0)
+    assert 0 <= regime.trigger_epoch <= TEN.num_epochs
+    assert len(regime.description) > 10
+
+
+# -- controllers -----------------------------------------------------------------------------------------------------
+
+
+SPACE = TASKS["digits_mlp"]().space
+
+
+@pytest.fixture(params=list(CONTROLLERS))
+def controller_type(request):
+    return CONTROLLERS[request.param]
+
+
+@pytest.mark.parametrize(
+    "horizon", [Horizon(num_epochs=3, steps_per_epoch=40), Horizon(num_epochs=40, steps_per_epoch=3)], ids=repr
+)
+def test_controllers_keep_the_contract_of_the_core_whatever_the_horizon(controller_type, horizon):
+    config = controller_type()
+    before = generators()
+    assert isinstance(config.build(horizon, SPACE, seed=3), Controller)
+    assert generators() == before
+    check_controller(lambda: config.build(horizon, SPACE, seed=3))
+
+
+def test_a_control_interval_is_none_or_a_number_of_steps(controller_type):
+    interval = controller_type().interval
+    assert interval is None or interval >= 1
+
+
+def test_the_default_guard_keeps_the_contract_of_the_core(controller_type):
+    check_guard(lambda: controller_type().build_guard(SPACE))
+
+
+@pytest.mark.parametrize("wish", [1e-12, 1e-4, 1.0, 1e12])
+@pytest.mark.parametrize("lr", [2e-6, 1e-3, 9.0])
+def test_the_guard_respects_max_delta_and_the_space_where_they_are_set(controller_type, lr, wish):
+    def allowed(**fields):
+        guard = controller_type(**fields).build_guard(SPACE)
+        return guard({"lr": lr}, {"lr": wish}, 1)["lr"]
+
+    small = 1 + 1e-12
+    assert 1 / 1.25 / small <= allowed(max_delta=0.25, within_space=False) / lr <= 1.25 * small
+    assert SPACE["lr"].contains(allowed(max_delta=None, within_space=True))
+    assert SPACE["lr"].contains(allowed(max_delta=0.25, within_space=True))
+    assert allowed(max_delta=None, within_space=False) == wish
+    assert allowed(max_delta=None, warmup=1) == lr
+
+
+def test_unbounded_is_what_null_means(controller_type):
+    guard = controller_type(max_delta=None, within_space=False).build_guard(SPACE)
+    assert [guard({"lr": 1.0}, {"lr": 1e9}, step)["lr"] for step in (1, 2, 3)] == [1e9] * 3
+
+
+def test_idle_keys_are_keys_and_say_why(controller_type):
+    idle = controller_type().idle_keys()
+    assert idle.keys() <= controller_type.model_fields.keys()
+    assert all(idle.values())
+
+
+# -- metrics ---------------------------------------------------------------------------------------------------------
+
+
+def make_trace(losses, val):
+    """A finished run of one step an epoch, with a rollback and a change of lr."""
+    start = {"event": "start", "environment": {}, "hyperparams": {"lr": 0.1}, "val": {"loss": 2.3, "accuracy": 0.1}}
+    clock = {"train_seconds": 2.0, "eval_seconds": 1.0, "control_seconds": 0.5}
+    seen = Observation(1, 1.0, {"lr": 0.1})
+    decisions = [
+        Decision(seen, Health.UNSTABLE, Action.ROLLBACK, {"lr": 0.1}, {"lr": 0.05}, 1, "why"),
+        Decision(seen, Health.STABLE, Action.ADAPT, {"lr": 0.2}, {"lr": 0.2}, 0, "why"),
+    ]
+    epochs = [
+        {
+            "event": "epoch",
+            "epoch": n,
+            "step": n,
+            "losses": [loss],
+            "val": v,
+            "hyperparams": {"lr": 0.1},
+            "clock": clock,
+        }
+        for n, (loss, v) in enumerate(zip(losses, val, strict=True), start=1)
+    ]
+    trigger = {"event": "trigger", "epoch": 2, "step": 2, "description": "something changes"}
+    end = {"event": "end", "num_restarts": 0, "weights_sha256": "00"}
+    events = [start, epochs[0], *({"event": "decision", **d.to_record()} for d in decisions), trigger, *epochs[1:], end]
+    return Trace.from_events({"seed": 0}, events)
+
+
+BAD = {"loss": math.nan, "accuracy": math.nan}
+TRACES = {
+    "calm": make_trace([2.0, 1.0], [{"loss": 1.5, "accuracy": 0.5}, {"loss": 1.0, "accuracy": 0.75}]),
+    "diverges": make_trace([2.0, math.nan, math.inf], [{"loss": 1.5, "accuracy": 0.5}, BAD, BAD]),
+    "diverges at once": make_trace([math.nan, math.inf], [BAD, {"loss": math.inf, "accuracy": 0.1}]),
+}
+
+
+@pytest.mark.parametrize("trace", TRACES.values(), ids=TRACES)
+@pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS)
+def test_metrics_are_pure_and_finite_on_every_finished_run(metric, trace):
+    before = repr(trace)
+    value = metric(trace)
+    assert math.isfinite(value)
+    assert metric(trace) == value
+    assert repr(trace) == before
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_metrics_say_what_they_are(name):
+    metric = METRICS[name]
+    assert metric.name == name
+    assert isinstance(metric.direction, Direction)
+    assert isinstance(metric.unit, str)
+    assert metric.description.endswith(".")
+    assert metric.formula
