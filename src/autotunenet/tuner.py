@@ -58,6 +58,7 @@ class Tuner(PlainState):
     Raises:
         ValueError: If an argument is out of its range, if space and run do not name the same values, or if the space
             lacks one that the controller changes.
+        TypeError: If `controller` is a class.
 
     Example: two lines in a training loop.
 
@@ -126,6 +127,9 @@ class Tuner(PlainState):
                 f"the space tunes {', '.join(space)} but the run was made for {', '.join(initial)}; "
                 "give both the same names, for example TorchRun(model, optimizer, names=space)"
             )
+        if isinstance(controller, type):
+            name = controller.__name__
+            raise TypeError(f"controller must be an instance, not the class {name}: write {name}()")
         if missing := set(controller.needs) - space.keys():
             raise ValueError(
                 f"{type(controller).__name__} changes {', '.join(sorted(missing))}, which the space does not name; "

@@ -280,3 +280,8 @@ def test_snapshots_of_ones_own_may_be_given():
     tuner, _ = new_tuner(run=run, snapshots=snapshots, monitor=Verdicts())
     tuner.step(1.0)
     assert snapshots.good.step == 0
+
+
+def test_a_class_in_place_of_a_controller_is_refused():
+    with pytest.raises(TypeError, match=r"not the class Fixed: write Fixed\(\)"):
+        new_tuner(controller=Fixed)
