@@ -58,7 +58,7 @@ class Trace:
         trigger: None when the regime never struck.
         num_restarts: Times training began anew; 0 for every online method.
         weights_sha256: Of the final weights; empty while `finished` is false.
-        wall_seconds: From the first step to the last, summed over interruptions.
+        wall_seconds: Training, validation and control, summed over the epochs; interruptions do not count.
         finished: Whether the run came to its end.
     """
 
