@@ -19,7 +19,7 @@ def num_restarts(trace: Trace) -> float:
 
 
 def wall_clock(trace: Trace) -> float:
-    """Seconds from the first step to the last, summed over interruptions."""
+    """Seconds of training, validation and control, summed over the epochs; interruptions do not count."""
     return trace.wall_seconds
 
 
