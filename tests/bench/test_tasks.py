@@ -9,19 +9,9 @@ from torch.nn import functional as F
 
 from autotunenet_bench.data import DataSource, TensorBatches
 from autotunenet_bench.tasks import DigitsMlp, MnistCnn, MnistCnnPoorInit
+from training import train_epoch
 
 OPTIMIZERS = ("adam", "adamw", "sgd")
-
-
-def train_epoch(task, workload, epoch):
-    losses = []
-    for batch in workload.data.train.epoch(epoch):
-        loss = task.loss(workload.model, batch)
-        workload.optimizer.zero_grad()
-        loss.backward()
-        workload.optimizer.step()
-        losses.append(loss.item())
-    return losses
 
 
 # -- evaluation ------------------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from autotunenet_bench.regimes import REGIMES, RegimeConfig
 from autotunenet_bench.results.trace import Trace
 from autotunenet_bench.tasks import TASKS, Task
 from autotunenet_bench.types import Horizon, TaskData, Workload
+from training import train_epoch
 
 TEN = Horizon(num_epochs=10, steps_per_epoch=4)
 OPTIMIZERS = ("adam", "adamw", "sgd")
@@ -86,17 +87,6 @@ def data(task):
 
 def weights(workload: Workload) -> torch.Tensor:
     return torch.cat([p.detach().flatten() for p in workload.model.parameters()])
-
-
-def train_epoch(task, workload, epoch):
-    losses = []
-    for batch in workload.data.train.epoch(epoch):
-        loss = task.loss(workload.model, batch)
-        workload.optimizer.zero_grad()
-        loss.backward()
-        workload.optimizer.step()
-        losses.append(loss.item())
-    return losses
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
