@@ -48,10 +48,12 @@ class Overshoot(Monitor):
 
     def update(self, loss: float, step: int) -> Health:
         """Judge one step."""
-        normal = max(self._first, self._level)
+        normal = self._first if self._first > self._level else self._level
         if math.isfinite(loss) and not 0 < self.factor * normal < loss:
             self._num_suspect = 0
-            self._learn(abs(loss))
+            magnitude = abs(loss)
+            self._first = self._first or magnitude
+            self._level = self._level + self.smoothing * (magnitude - self._level) if self._level else magnitude
             return Health.STABLE
         self._num_suspect += 1
         is_hard = not math.isfinite(loss) or loss > self.hard_factor * normal
@@ -63,7 +65,3 @@ class Overshoot(Monitor):
         if math.isfinite(loss):
             self._first = self._first or abs(loss)
             self._level = abs(loss)
-
-    def _learn(self, magnitude: float) -> None:
-        self._first = self._first or magnitude
-        self._level = magnitude if self._level == 0 else self._level + self.smoothing * (magnitude - self._level)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import accumulate
 
 from autotunenet.monitors.base import Monitor
 from autotunenet.types import Health
@@ -32,7 +33,7 @@ class Regression(Monitor):
     ['stable', 'stable', 'suspect', 'unstable']
     """
 
-    state_names = ("_reference", "_scale", "_recent", "_num_breaches", "_cooldown_left")
+    state_names = ("_reference", "_scale", "_older_sums", "_newer", "_newer_sum", "_num_breaches", "_cooldown_left")
 
     def __init__(
         self, *, rtol: float = 0.5, atol: float | None = None, patience: int = 5, window: int = 20, cooldown: int = 0
@@ -49,7 +50,9 @@ class Regression(Monitor):
         self.rtol, self.atol, self.patience, self.window, self.cooldown = rtol, atol, patience, window, cooldown
         self._reference: float | None = None
         self._scale = 0.0  # magnitude of the first loss that is neither zero nor non-finite
-        self._recent: list[float] = []
+        self._older_sums: list[float] = []  # of the last, the last two ... of the older half; the oldest come last
+        self._newer: list[float] = []
+        self._newer_sum = 0.0
         self._num_breaches = 0
         self._cooldown_left = 0
 
@@ -67,8 +70,9 @@ class Regression(Monitor):
     def reset(self, loss: float) -> None:
         """Re-anchor at `loss`; the best level from before no longer counts."""
         self._reference = loss if math.isfinite(loss) else None
-        self._find_scale(loss)
-        self._recent = []
+        if self._scale == 0.0 and math.isfinite(loss):
+            self._scale = abs(loss)
+        self._older_sums, self._newer, self._newer_sum = [], [], 0.0
         self._num_breaches = 0
         self._cooldown_left = self.cooldown
 
@@ -81,14 +85,23 @@ class Regression(Monitor):
         return loss > self._reference + self.rtol * abs(self._reference) + atol
 
     def _learn(self, loss: float) -> None:
-        had_no_scale = self._scale == 0.0  # nothing but zeros so far: no level to compare with
-        self._find_scale(loss)
-        self._recent = [*self._recent, loss][-self.window :]
-        if self._reference is None or had_no_scale:
+        mean = self._push(loss)
+        if self._scale == 0.0 or self._reference is None:  # nothing but zeros so far: no level to compare with
+            self._scale = self._scale or abs(loss)
             self._reference = loss
-        elif len(self._recent) == self.window:
-            self._reference = min(self._reference, sum(self._recent) / self.window)
+        elif mean < self._reference:
+            self._reference = mean
 
-    def _find_scale(self, loss: float) -> None:
-        if self._scale == 0.0 and math.isfinite(loss):
-            self._scale = abs(loss)
+    def _push(self, loss: float) -> float:
+        """Return the mean over the last `window` losses, infinity where there are fewer."""
+        # Two halves as in `RecentLosses`: nothing is ever subtracted, so a huge loss leaves no rounding behind.
+        self._newer.append(loss)
+        self._newer_sum += loss
+        if self._older_sums:
+            self._older_sums.pop()
+        if len(self._older_sums) + len(self._newer) < self.window:
+            return math.inf
+        mean = ((self._older_sums[-1] if self._older_sums else 0.0) + self._newer_sum) / self.window
+        if not self._older_sums:
+            self._older_sums, self._newer, self._newer_sum = list(accumulate(reversed(self._newer))), [], 0.0
+        return mean

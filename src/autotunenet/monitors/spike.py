@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
+from autotunenet.monitors._recent import RecentLosses
 from autotunenet.monitors.base import Monitor
+from autotunenet.state import check_keys
 from autotunenet.types import Health
 
 
@@ -33,7 +36,7 @@ class Spike(Monitor):
     ['stable', 'unstable']
     """
 
-    state_names = ("_scale", "_recent", "_spike_steps")
+    state_names = ("_scale", "_spike_steps")
 
     def __init__(
         self,
@@ -56,13 +59,16 @@ class Spike(Monitor):
         self.num_sigmas, self.window, self.min_count = num_sigmas, window, min_count
         self.patience, self.span, self.min_rise = patience, span, min_rise
         self._scale = 0.0  # magnitude of the first loss that is neither zero nor non-finite
-        self._recent: list[float] = []
+        self._recent = RecentLosses(window)
+        self._limit = math.inf  # a spike rises above the mean by more; follows from the rest of the state
         self._spike_steps: list[int] = []
 
     def update(self, loss: float, step: int) -> Health:
         """Judge one step."""
-        if not self._is_spike(loss):
-            self._learn(loss)
+        if math.isfinite(loss) and not loss - self._recent.mean > self._limit:
+            self._scale = self._scale or abs(loss)
+            self._recent.push(loss)
+            self._find_limit()
             return Health.STABLE
         self._spike_steps = [s for s in self._spike_steps if s > step - self.span] + [step]
         return Health.UNSTABLE if len(self._spike_steps) >= self.patience else Health.SUSPECT
@@ -74,25 +80,25 @@ class Spike(Monitor):
         in its first steps would hide every later spike.
         """
         self._spike_steps = []
-        if len(self._recent) < self.min_count or not abs(loss - self._mean()) <= self._limit():
-            self._recent = []
+        if self._recent.num < self.min_count or not abs(loss - self._recent.mean) <= self._limit:
+            self._recent.clear()
+            self._find_limit()
 
-    def _is_spike(self, loss: float) -> bool:
-        if not math.isfinite(loss):
-            return True
-        return len(self._recent) >= self.min_count and loss - self._mean() > self._limit()
+    def state_dict(self) -> dict[str, Any]:
+        """Return what `load_state_dict` needs to go on bit for bit."""
+        return {**super().state_dict(), "recent": self._recent.state_dict()}
 
-    def _mean(self) -> float:
-        return sum(self._recent) / len(self._recent)
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a saved state. Raises ValueError for one that is not of this class; nothing is loaded then."""
+        check_keys(type(self).__name__, state_dict, (*self.state_names, "recent"))
+        self._recent.load_state_dict(state_dict["recent"])
+        super().load_state_dict({name: state_dict[name] for name in self.state_names})
+        self._find_limit()
 
-    def _limit(self) -> float:
-        mean = self._mean()
-        # Products, not powers: these overflow to inf, where ** raises.
-        variance = sum((x - mean) * (x - mean) for x in self._recent) / len(self._recent)
-        largest_rise = max(self._recent) - mean
-        return max(self.num_sigmas * math.sqrt(variance), 2 * largest_rise, self.min_rise * self._scale)
-
-    def _learn(self, loss: float) -> None:
-        if self._scale == 0.0:
-            self._scale = abs(loss)
-        self._recent = [*self._recent, loss][-self.window :]
+    def _find_limit(self) -> None:
+        recent = self._recent
+        if recent.num < self.min_count:
+            self._limit = math.inf
+            return
+        spread, largest_rise = self.num_sigmas * math.sqrt(recent.variance), 2 * (recent.maximum - recent.mean)
+        self._limit = max(spread, largest_rise, self.min_rise * self._scale)

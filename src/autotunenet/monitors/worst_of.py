@@ -25,8 +25,12 @@ class WorstOf(Monitor):
     def update(self, loss: float, step: int) -> Health:
         """Judge one step."""
         # Every monitor hears of every loss, so no short cut at the first bad verdict.
-        verdicts = [monitor.update(loss, step) for monitor in self.monitors]
-        return max(verdicts, key=_SEVERITY.__getitem__, default=Health.STABLE)
+        worst = Health.STABLE
+        for monitor in self.monitors:
+            verdict = monitor.update(loss, step)
+            if verdict is not worst and _SEVERITY[verdict] > _SEVERITY[worst]:
+                worst = verdict
+        return worst
 
     def reset(self, loss: float) -> None:
         """Re-anchor all of them."""
