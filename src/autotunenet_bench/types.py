@@ -69,6 +69,9 @@ class Regime(Protocol):
 
     Before `trigger_epoch` it changes nothing. It is a pure function of the epoch and the seed: a run that resumes in
     the middle calls it for its first epoch only and must find itself in the same world.
+
+    The other three methods are asked for every step or metric. They are pure functions of the number and the seed too.
+    A member derives from this class and gets them for nothing: there they change nothing.
     """
 
     trigger_epoch: int
@@ -83,6 +86,18 @@ class Regime(Protocol):
     def apply(self, epoch: int, model: nn.Module, data: TaskData, optimizer: Optimizer) -> None:
         """Make the world what it is in `epoch`."""
         ...
+
+    def training_loss(self, loss: Tensor, step: int) -> Tensor:
+        """Return what is differentiated at a step in place of `loss`, a scalar with a graph. Steps count from 1."""
+        return loss
+
+    def shown_loss(self, loss: float, step: int) -> float:
+        """Return what the tuner is shown of a step's training loss. Recorded is `loss` itself."""
+        return loss
+
+    def shown_metric(self, metric: float, epoch: int) -> float:
+        """Return what the controller is shown of an epoch's metric. Recorded is `metric` itself."""
+        return metric
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

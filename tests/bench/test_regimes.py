@@ -1,4 +1,4 @@
-"""Regimes: when they strike, and what is particular to one. What all of them keep stands in tests/contracts."""
+"""Regimes: when they strike, how they set in, and label noise. What all of them keep stands in tests/contracts."""
 
 import pytest
 import torch
@@ -8,9 +8,9 @@ from pydantic import ValidationError
 from torch import nn
 
 from autotunenet_bench.data import TensorBatches
-from autotunenet_bench.regimes import DataShift, Stationary, TriggeredConfig
-from autotunenet_bench.regimes.base import epoch_after
-from autotunenet_bench.regimes.data_shift import replace_labels
+from autotunenet_bench.regimes import DataShift, LossNoise, OptimizerShift, Stationary, TriggeredConfig
+from autotunenet_bench.regimes.base import Onset, epoch_after
+from autotunenet_bench.regimes.label_shifts import replace_labels
 from autotunenet_bench.types import Horizon, TaskData
 
 TEN = Horizon(num_epochs=10, steps_per_epoch=4)
@@ -88,15 +88,119 @@ def test_display_names_tell_regimes_apart():
         DataShift().display,
         DataShift(trigger_epoch=4, severity=0.2).display,
         DataShift(trigger_fraction=0.29, shift_validation=True).display,
+        DataShift(kind="inversion", profile="ramp").display,
+        DataShift(kind="inversion", shift_validation=False, profile="recurring").display,
+        OptimizerShift(kind="gradient_noise").display,
+        LossNoise(kind="nan_bursts").display,
+        LossNoise(target="both").display,
         Stationary().display,
     ]
     assert names == [
         "label noise 0.4 @ 50 %",
         "label noise 0.2 @ epoch 4",
         "label noise 0.4 @ 29 %, validation too",
+        "inversion 0.4 @ 50 %, over 4 epochs",
+        "inversion 0.4 @ 50 %, every 4 epochs, not validation",
+        "gradient noise 0.4 @ 50 %",
+        "loss noise (nan bursts, controller) 0.4 @ 50 %",
+        "loss noise (gaussian, both) 0.4 @ 50 %",
         "stationary",
     ]
     assert issubclass(DataShift, TriggeredConfig)
+
+
+# -- profiles --------------------------------------------------------------------------------------------------------
+
+
+@given(trigger=st.integers(1, 20), length=st.integers(1, 9), epoch=st.integers(1, 60))
+def test_profiles_are_off_before_the_trigger_and_on_at_it(trigger, length, epoch):
+    abrupt, ramp, recurring = (Onset(trigger, profile, length) for profile in ("abrupt", "ramp", "recurring"))
+    for onset in (abrupt, ramp, recurring):
+        assert 0 <= onset.intensity(epoch) <= 1
+        assert (onset.intensity(epoch) == 0) or epoch >= trigger
+        assert onset.intensity(trigger) > 0
+    assert abrupt.intensity(epoch) == (epoch >= trigger)
+    assert ramp.intensity(epoch) <= ramp.intensity(epoch + 1)
+    assert (ramp.intensity(epoch) == 1) == (epoch >= trigger + length - 1)
+    if epoch >= trigger:
+        assert recurring.intensity(epoch) == recurring.intensity(epoch + length)
+        period = [recurring.intensity(trigger + offset) for offset in range(length)]
+        assert period == sorted(period, reverse=True)
+        assert sum(period) == (length + 1) // 2
+
+
+def test_a_ramp_grows_and_keeps_what_it_has_done():
+    regime, data = DataShift(trigger_epoch=3, profile="ramp", ramp_epochs=4).start(TEN, 0), make_data()
+    counts, before = [], torch.zeros(200, dtype=torch.bool)
+    for epoch in range(1, 11):
+        apply(regime, epoch, data)
+        wrong = data.train.targets != data.train.pristine.targets
+        assert not (before & ~wrong).any()
+        counts.append(int(wrong.sum()))
+        before = wrong
+    assert counts == [0, 0, 20, 40, 60, 80, 80, 80, 80, 80]
+
+
+def test_a_recurring_regime_comes_with_the_same_world_and_goes_without_a_trace():
+    regime, data = DataShift(trigger_epoch=3, profile="recurring", period_epochs=3).start(TEN, 0), make_data()
+    pristine, on = data.train, []
+    for epoch in range(1, 11):
+        apply(regime, epoch, data)
+        if data.train is not pristine:
+            on.append((epoch, data.train.targets.tolist()))
+    assert [epoch for epoch, _ in on] == [3, 4, 6, 7, 9, 10]
+    assert all(targets == on[0][1] for _, targets in on)
+
+
+def test_what_an_abrupt_regime_writes_is_what_it_wrote_before_there_were_profiles():
+    # Golden: a run's id is a hash of this.
+    assert DataShift().model_dump(mode="json") == {
+        "name": "data_shift",
+        "label": None,
+        "trigger_epoch": None,
+        "trigger_fraction": 0.5,
+        "severity": 0.4,
+        "kind": "label_noise",
+        "shift_validation": False,
+    }
+
+
+@pytest.mark.parametrize(
+    ("fields", "stored"),
+    [
+        ({"profile": "ramp"}, {"profile": "ramp", "ramp_epochs": 4, "period_epochs": None}),
+        ({"profile": "ramp", "ramp_epochs": 2}, {"profile": "ramp", "ramp_epochs": 2, "period_epochs": None}),
+        ({"profile": "recurring"}, {"profile": "recurring", "ramp_epochs": None, "period_epochs": 4}),
+    ],
+)
+@pytest.mark.parametrize("regime_type", [DataShift, OptimizerShift, LossNoise])
+def test_the_profile_stands_in_the_stored_config(regime_type, fields, stored):
+    config = regime_type(**fields)
+    dumped = config.model_dump(mode="json")
+    assert {key: dumped[key] for key in stored} == stored
+    assert regime_type.model_validate_json(config.model_dump_json(), strict=True) == config
+    regime = config.start(TEN, 0)
+    length = stored["ramp_epochs"] or stored["period_epochs"]
+    assert regime.onset == Onset(6, stored["profile"], length)
+    assert f" {length} epochs" in regime.description
+    assert str(length) in config.display
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"ramp_epochs": 3}, "ramp_epochs has no effect because profile is abrupt; remove it, or write profile: ramp"),
+        ({"profile": "ramp", "period_epochs": 3}, "period_epochs has no effect because profile is ramp"),
+        ({"profile": "recurring", "ramp_epochs": 3}, "ramp_epochs has no effect because profile is recurring"),
+        ({"profile": "ramp", "ramp_epochs": 1}, "ramp_epochs"),
+        ({"profile": "recurring", "period_epochs": 1}, "period_epochs"),
+        ({"profile": "slowly"}, "profile"),
+        ({"profile": ["ramp"]}, "profile"),
+    ],
+)
+def test_a_profile_that_makes_no_sense_is_refused(fields, expected):
+    with pytest.raises(ValidationError, match=expected):
+        DataShift(**fields)
 
 
 # -- label noise -----------------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from autotunenet_bench.controllers import CONTROLLERS, ControllerConfig
 from autotunenet_bench.data import DataSource, TensorBatches
 from autotunenet_bench.metrics import METRICS, Direction
 from autotunenet_bench.regimes import REGIMES, RegimeConfig
+from autotunenet_bench.regimes.stationary import StationaryRegime
 from autotunenet_bench.results.trace import Trace
 from autotunenet_bench.tasks import TASKS, Task
 from autotunenet_bench.types import Horizon, TaskData, Workload
@@ -197,10 +198,10 @@ def make_data(num_train=200, num_val=50, num_classes=10):
 
 
 class World:
-    """All that a regime may change: the data, the model and the optimizer."""
+    """All that a regime may change: the data, the model, the optimizer and its steps, and the losses."""
 
     def __init__(self):
-        self.data = make_data()
+        self.data, self.regime, self.epoch = make_data(), StationaryRegime(seed=0), 1
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(0)
             self.model = nn.Linear(1, 10)
@@ -208,6 +209,7 @@ class World:
 
     def enter(self, regime, epoch):
         regime.apply(epoch, self.model, self.data, self.optimizer)
+        self.regime, self.epoch = regime, epoch
         return self
 
     def contents(self):
@@ -219,7 +221,24 @@ class World:
         ]
         groups = [{k: v for k, v in group.items() if k != "params"} for group in self.optimizer.param_groups]
         state = {name: tensor.tolist() for name, tensor in self.model.state_dict().items()}
-        return copy.deepcopy((streams, groups, state))
+        return copy.deepcopy((streams, groups, state, self.losses(), self.weights_after_a_step()))
+
+    def losses(self):
+        """What the epoch's first step makes of a loss of 1, and the epoch of a metric of 1."""
+        step = (self.epoch - 1) * TEN.steps_per_epoch + 1
+        trained = self.regime.training_loss(torch.ones(()), step).item()
+        return trained, self.regime.shown_loss(1.0, step), self.regime.shown_metric(1.0, self.epoch)
+
+    def weights_after_a_step(self):
+        """What the optimizer makes of gradients of 1; the weights are put back."""
+        before = copy.deepcopy(self.model.state_dict())
+        for param in self.model.parameters():
+            param.grad = torch.ones_like(param)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        after = [param.tolist() for param in self.model.parameters()]
+        self.model.load_state_dict(before)
+        return after
 
 
 UNTOUCHED = World().contents()

@@ -9,11 +9,11 @@ from torch import nn
 from torch.optim import Optimizer
 
 from autotunenet_bench.regimes.base import NEVER, RegimeConfig
-from autotunenet_bench.types import Horizon, TaskData
+from autotunenet_bench.types import Horizon, Regime, TaskData
 
 
 @dataclass
-class StationaryRegime:
+class StationaryRegime(Regime):
     """Changes nothing. Its trigger epoch is 0, which no epoch is."""
 
     seed: int
