@@ -384,14 +384,17 @@ def test_ratios_survive_a_schedule_at_zero_and_a_resume():
     resumed.load_state_dict(state)
     resumed.set_hyperparams({"lr": 0.2})
     assert [g["lr"] for g in second.param_groups] == pytest.approx([0.2, 0.1])
-    with pytest.raises(ValueError, match="no state of"):
-        resumed.load_state_dict({"ratios": {"momentum": [1.0]}})
+    for foreign in ({"momentum": [1.0]}, {"lr": [1.0, 0.5, 0.1]}):
+        before = resumed.state_dict()
+        with pytest.raises(ValueError, match=r"no state of the tuned|of 3 param groups, and this optimizer has 2"):
+            resumed.load_state_dict({**state, "ratios": foreign})
+        assert resumed.state_dict() == before
 
 
 def test_ratios_are_those_of_the_user_even_where_a_scheduler_has_begun_at_zero():
     model, optimizer = grouped({"lr": 0.1}, {"lr": 0.05}, lr=9.0)
     lr_scheduler.LambdaLR(optimizer, lambda t: t / 10)
-    run = TorchRun(model, optimizer)
+    run = TorchRun(model, optimizer, modulate=False)
     run.set_hyperparams({"lr": 0.2})
     assert [g["lr"] for g in optimizer.param_groups] == pytest.approx([0.2, 0.1])
 
@@ -413,17 +416,18 @@ def test_a_tensor_lr_stays_the_same_object():
     assert float(lr) == 0.125
 
 
-@pytest.mark.parametrize("with_scheduler", [False, True])
-def test_only_what_is_named_is_ever_written(with_scheduler):
+@pytest.mark.parametrize(("with_scheduler", "modulate"), [(False, None), (True, False), (True, None)])
+def test_only_what_is_named_is_ever_written(with_scheduler, modulate):
     """No entry but lr changes its value, whatever else in a group is a number."""
     model, optimizer = grouped({}, {"weight_decay": 0.3}, kind=torch.optim.AdamW, lr=0.1)
     if with_scheduler:
         lr_scheduler.OneCycleLR(optimizer, 0.1, 50)
-    run = TorchRun(model, optimizer)
+    run = TorchRun(model, optimizer, modulate=modulate)
     before = groups_without_params(optimizer)
     run.set_hyperparams({"lr": 0.05})
     after = groups_without_params(optimizer)
-    assert [{k for k in b if b[k] != a[k]} for b, a in zip(before, after, strict=True)] == [{"lr"}, {"lr"}]
+    changed = [{k for k in b if b[k] != a[k]} for b, a in zip(before, after, strict=True)]
+    assert changed == [set() if with_scheduler and modulate is None else {"lr"}] * 2
 
 
 def test_a_restore_leaves_what_a_scheduler_outside_of_the_snapshot_does():

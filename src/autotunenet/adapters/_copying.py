@@ -1,13 +1,15 @@
-"""Copies of nested tensors, in place, in as few kernel launches as torch allows."""
+"""Copies of nested tensors, in place, in as few kernel launches as torch allows, and the tree that a run is."""
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from itertools import zip_longest
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim import Optimizer
 
 
 class TreeCopier:
@@ -65,3 +67,53 @@ def _fits(source: Tensor, target: Any) -> bool:
         and target.dtype == source.dtype
         and target.layout == source.layout
     )
+
+
+def params_of(optimizer: Optimizer) -> list[Tensor]:
+    """Return the parameters of all groups."""
+    return [param for group in optimizer.param_groups for param in group["params"]]
+
+
+def live_tree(model: nn.Module, optimizer: Optimizer, is_kept: Callable[[str], bool]) -> dict[str, Any]:
+    """Return the live state as nested dicts and lists that share its tensors; of the groups, the entries `is_kept`.
+
+    Raises:
+        ValueError: If the model still has lazy parameters.
+    """
+    tensors: dict[str, Tensor] = {f"param.{k}": v for k, v in model.named_parameters()}
+    tensors.update({f"buffer.{k}": v for k, v in model.named_buffers()})
+    for name, tensor in tensors.items():
+        if nn.parameter.is_lazy(tensor):
+            raise ValueError(f"{name} is lazy: run one forward pass before the tuner is made")
+    known = {id(tensor) for tensor in tensors.values()}
+    params = params_of(optimizer)
+    return {
+        "model": tensors,
+        # What the optimizer trains beside the model, for example a criterion's own parameters.
+        "others": [param for param in params if id(param) not in known],
+        "optimizer": [optimizer.state.get(param, {}) for param in params],
+        "groups": [{k: v for k, v in group.items() if is_kept(k)} for group in optimizer.param_groups],
+    }
+
+
+def check_same(saved: dict[str, Any], live: dict[str, Any]) -> None:
+    """Refuse the tree of another model or optimizer.
+
+    Raises:
+        ValueError: If names, shapes, types or counts differ.
+    """
+    shapes = [{k: (v.shape, v.dtype) for k, v in tree["model"].items()} for tree in (saved, live)]
+    counts = [(len(tree["optimizer"]), len(tree["groups"])) for tree in (saved, live)]
+    if shapes[0] != shapes[1] or counts[0] > counts[1]:
+        raise ValueError("this snapshot is of another model or optimizer: names, shapes, types or counts differ")
+
+
+def restore_state(optimizer: Optimizer, param: Tensor, saved: dict[str, Any], copier: TreeCopier) -> None:
+    """Let `copier` fill the optimizer's state of one parameter; what is not in `saved` is removed."""
+    if not saved:
+        optimizer.state.pop(param, None)
+        return
+    live = optimizer.state[param]
+    for key in live.keys() - saved.keys():
+        del live[key]
+    live.update(copier.copy(saved, live))
