@@ -13,13 +13,16 @@ SRC = Path(__file__).parents[1] / "src"
 # A unit may import units of the floors below it, and itself. A new module has to be given its floor here.
 FLOORS = [
     {"types", "state", "space"},
-    {"controllers", "guards", "monitors", "snapshots"},
+    {"surrogates"},
+    {"attribution", "controllers", "guards", "launch", "monitors", "snapshots"},
     {"reasons"},
+    {"recovery"},
     {"tuner"},
     {"adapters", "testing"},
+    {"autotune"},
 ]
 MAY_IMPORT_TORCH = {"adapters"}
-MAY_IMPORT_TORCH_INSIDE_FUNCTIONS = {"testing"}
+MAY_IMPORT_TORCH_INSIDE_FUNCTIONS = {"testing", "autotune"}
 
 CORE = sorted((SRC / "autotunenet").rglob("*.py"))
 BENCH = sorted((SRC / "autotunenet_bench").rglob("*.py"))

@@ -3,16 +3,19 @@
 Read `autotunenet.tuner` first: it is the loop. This package imports no torch; `autotunenet.adapters.pytorch` does.
 """
 
+from autotunenet.autotune import AutoTuneNet, make_tuner
 from autotunenet.snapshots import Snapshot, SnapshotBuffer
 from autotunenet.space import Categorical, Float, Int, SearchSpace
 from autotunenet.tuner import Tuner
-from autotunenet.types import Action, Decision, Health, Hyperparams, Observation, Stateful, TrainingRun
+from autotunenet.types import Action, Cause, Decision, Health, Hyperparams, Observation, Stateful, TrainingRun
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Action",
+    "AutoTuneNet",
     "Categorical",
+    "Cause",
     "Decision",
     "Float",
     "Health",
@@ -25,4 +28,5 @@ __all__ = [
     "Stateful",
     "TrainingRun",
     "Tuner",
+    "make_tuner",
 ]

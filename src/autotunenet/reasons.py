@@ -44,9 +44,44 @@ def rollback(loss: float, snapshot: Snapshot, applied: Hyperparams, scope: Scope
     )
 
 
-def acceptance(loss: float, snapshot: Snapshot, scope: Scope, num_rollbacks: int, num_futile: int) -> str:
+def alarm(loss: float, snapshot: Snapshot) -> str:
+    """Say what set a trial off."""
+    return (
+        f"The loss became {loss:.4g}; after step {snapshot.step} it was {snapshot.loss:.4g}. Went back there to see "
+        "whether the data or the hyperparameters did it; the suspect state is kept."
+    )
+
+
+def stayed_back(verdict: str, snapshot: Snapshot, applied: Hyperparams, num_in_row: int) -> str:
+    """Say why the tuner goes on from the good state, and with what."""
+    cut = changes(snapshot.hyperparams, applied) or "the values it had there"
+    return f"{verdict}. Goes on from step {snapshot.step} with {cut}, rollback {num_in_row} in a row."
+
+
+def returned(verdict: str) -> str:
+    """Say why the tuner goes on from the suspect state."""
+    return f"{verdict}. Went back to where the alarm was, and judge from that level on."
+
+
+def standstill(loss: float, in_force: Hyperparams, num_rollbacks: int) -> str:
+    """Say that nothing has helped, and what is held."""
+    values = ", ".join(f"{name} = {value:.4g}" for name, value in in_force.items())
+    return (
+        f"The loss is {loss:.4g} again after {num_rollbacks} rollbacks in a row: look at the data. Holds {values}, the "
+        "most careful values so far, and undoes every such step without another word until a state has been proven."
+    )
+
+
+def acceptance(
+    loss: float, snapshot: Snapshot, scope: Scope, *, num_rollbacks: int, num_futile: int, exhausted: bool
+) -> str:
     """Say why the tuner stays at a bad loss instead of going back once more."""
-    if scope == "full":
+    if exhausted:
+        why = (
+            f"{num_rollbacks} rollbacks in a row have not helped. Stayed, with the most careful values of them, which "
+            "nobody may raise before a state has been proven"
+        )
+    elif scope == "full":
         why = (
             f"the state of step {snapshot.step}, which had given {snapshot.loss:.4g}, gave as bad a loss at once, "
             f"{num_futile} times in a row: the data have changed, not the weights. Stayed, with the last good values"

@@ -32,7 +32,7 @@ class Snapshot:
 
 
 class SnapshotBuffer:
-    """Two slots, copied in place: `good`, and a `candidate` that is not trusted yet.
+    """Slots for states, copied in place: `good`, a `candidate` that is not trusted yet, and some set aside by name.
 
     A loss is computed before the update that follows it, so a state looks healthy at the very step that ruined it. A
     state is therefore captured first, and committed as good only after the losses that follow it have been judged.
@@ -50,19 +50,36 @@ class SnapshotBuffer:
         if scope not in SCOPES:
             raise ValueError(f"scope must be one of {', '.join(map(repr, SCOPES))}, got {scope!r}")
         self.scope: Scope = scope
-        self.good: Snapshot | None = None
-        self.candidate: Snapshot | None = None
         self._run = run
-        self._spare: dict[str, Any] | None = None  # buffers that no slot uses now
+        self._slots: dict[str, Snapshot] = {}
+        self._spares: list[dict[str, Any]] = []  # buffers that no slot uses now
 
-    def capture(self, step: int) -> None:
-        """Copy the live state into the candidate slot. A candidate that was there is overwritten."""
+    @property
+    def good(self) -> Snapshot | None:
+        """The state to go back to; None while none has been proven."""
+        return self._slots.get("good")
+
+    @property
+    def candidate(self) -> Snapshot | None:
+        """The state that may become the good one."""
+        return self._slots.get("candidate")
+
+    def slot(self, name: str) -> Snapshot:
+        """Return what was set aside under a name. Raises KeyError if nothing was."""
+        return self._slots[name]
+
+    def has(self, name: str) -> bool:
+        """Whether there is something in a slot."""
+        return name in self._slots
+
+    def capture(self, step: int, slot: str = "candidate") -> None:
+        """Copy the live state into a slot. What was there is overwritten."""
         if self.scope == "none":
             return
-        self.discard()
-        buffers = self._run.copy_into(self._spare) if self.scope == "full" else None
-        self._spare = None
-        self.candidate = Snapshot(step, math.nan, self._run.get_hyperparams(), buffers)
+        self.discard(slot)
+        spare = self._spares.pop() if self._spares else None
+        buffers = self._run.copy_into(spare) if self.scope == "full" else None
+        self._slots[slot] = Snapshot(step, math.nan, self._run.get_hyperparams(), buffers)
 
     def commit(self, loss: float) -> None:
         """Trust the candidate: it becomes the good state. `loss` is what the training gave right after it.
@@ -72,14 +89,18 @@ class SnapshotBuffer:
         """
         if self.candidate is None:
             raise RuntimeError("there is no candidate to commit; call capture() first")
-        self._spare = self.good.buffers if self.good else None
-        self.good, self.candidate = replace(self.candidate, loss=loss), None
+        self.discard("good")
+        self._slots["good"] = replace(self._slots.pop("candidate"), loss=loss)
 
-    def discard(self) -> None:
-        """Drop the candidate, if there is one; its buffers are used again."""
-        if self.candidate:
-            self._spare = None if self.candidate is self.good else self.candidate.buffers
-            self.candidate = None
+    def discard(self, slot: str = "candidate") -> None:
+        """Empty a slot; its buffers are used again."""
+        snapshot = self._slots.pop(slot, None)
+        if snapshot and snapshot.buffers is not None:
+            self._spares.append(snapshot.buffers)
+
+    def release(self) -> None:
+        """Give the memory of buffers back that no slot uses now."""
+        self._spares.clear()
 
     def good_or_first(self) -> Snapshot:
         """Return the good state; where nothing was ever committed, the candidate, which is then all there is.
@@ -98,21 +119,30 @@ class SnapshotBuffer:
         Raises:
             RuntimeError: If nothing was ever captured.
         """
-        self.good = self.good_or_first()
+        good = self._slots["good"] = self.good_or_first()
+        if self.candidate is good:
+            del self._slots["candidate"]
         self.discard()
-        if self.good.buffers is not None:
-            self._run.copy_from(self.good.buffers)
-        self._run.set_hyperparams(self.good.hyperparams)
-        return self.good
+        return self._put_back(good)
+
+    def restore_from(self, slot: str) -> Snapshot:
+        """Put a state that was set aside back in place of the live one.
+
+        Raises:
+            KeyError: If the slot is empty.
+        """
+        return self._put_back(self._slots[slot])
+
+    def _put_back(self, snapshot: Snapshot) -> Snapshot:
+        if snapshot.buffers is not None:
+            self._run.copy_from(snapshot.buffers)
+        self._run.set_hyperparams(snapshot.hyperparams)
+        return snapshot
 
     def state_dict(self) -> dict[str, Any]:
-        """Return a copy of both slots; it takes as much memory as they do."""
+        """Return a copy of all slots; it takes as much memory as they do."""
         # asdict copies deeply.
-        return {
-            "scope": self.scope,
-            "good": asdict(self.good) if self.good else None,
-            "candidate": asdict(self.candidate) if self.candidate else None,
-        }
+        return {"scope": self.scope, "slots": {name: asdict(snapshot) for name, snapshot in self._slots.items()}}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from saved slots; copies them, so that `state_dict` can be loaded again.
@@ -120,13 +150,11 @@ class SnapshotBuffer:
         Raises:
             ValueError: If the state is of another scope, or no state of a snapshot buffer.
         """
-        check_keys(type(self).__name__, state_dict, ("scope", "good", "candidate"))
+        check_keys(type(self).__name__, state_dict, ("scope", "slots"))
         if state_dict["scope"] != self.scope:
             raise ValueError(
                 f"the saved snapshots have the scope {state_dict['scope']!r}, this buffer has {self.scope!r}; "
                 "make the tuner with the scope it was saved with"
             )
-        self._spare = None
-        self.good, self.candidate = (
-            Snapshot(**copy.deepcopy(state_dict[slot])) if state_dict[slot] else None for slot in ("good", "candidate")
-        )
+        self._spares = []
+        self._slots = {name: Snapshot(**copy.deepcopy(saved)) for name, saved in state_dict["slots"].items()}

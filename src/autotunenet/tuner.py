@@ -1,11 +1,12 @@
-"""THE LOOP: observe -> judge -> (roll back | propose -> bound) -> apply.
+"""THE LOOP: observe -> judge -> (go back | propose -> bound) -> apply.
 
-batch -> step -> loss -> monitor.update -> Health
-    UNSTABLE -> snapshots.restore -> back off (compounding) -> Decision(ROLLBACK)
-                where that is futile: stay, judge from the new level -> Decision(ACCEPT)
+batch -> step -> loss -> launch.update, in the first steps: which lr does this training want?
+                         KEEP what a trial has learned | RETURN to before it | the next lr -> Decision(PROBE)
+              after that recovery.watch -> Health
+    UNSTABLE -> set the suspect state aside, watch the good one -> Decision(PROBE)
+             -> the knob: stay back, lr cut -> Decision(ROLLBACK); the data: return -> Decision(RESTORE_SUSPECT)
     else at the end of an interval -> controller.observe(metric, step); proposed = controller.propose(current)
          applied = guard(current, proposed, step) -> run.set_hyperparams(applied) -> Decision(ADAPT | HOLD)
-         healthy and proven -> snapshots.commit
 """
 
 from __future__ import annotations
@@ -16,9 +17,12 @@ from collections import deque
 from typing import Any, Literal, SupportsFloat
 
 from autotunenet import reasons
+from autotunenet.attribution import Attribution
 from autotunenet.controllers import Controller
 from autotunenet.guards import Guard, chain, max_delta, within
-from autotunenet.monitors import Monitor, NonFinite, Overshoot, Regression, Spike, WorstOf
+from autotunenet.launch import Launch, Move
+from autotunenet.monitors import Collapse, Monitor, NonFinite, Overshoot, Regression, Spike, WorstOf
+from autotunenet.recovery import ORIGIN, Outcome, Recovery
 from autotunenet.snapshots import SnapshotBuffer
 from autotunenet.space import SearchSpace
 from autotunenet.state import PlainState, check_keys
@@ -40,8 +44,8 @@ class Tuner(PlainState):
         space: What may be tuned and in which box. Its names are the run's.
         controller: Proposes.
         guard: Bounds a proposal. None: ``chain(max_delta(0.5), within(space))``. Rollbacks are exempt.
-        monitor: Judges every step. None: non-finite, overshoot, regression and spike, with their
-            defaults.
+        monitor: Judges every step. None: non-finite, overshoot, regression, spike and collapse,
+            with their defaults.
         snapshots: The way back. None: ``SnapshotBuffer(run, "full")``.
         interval: Control interval in optimizer steps, or None for one control step a call of `observe`.
         backoff: Factor in (0, 1) on lr (on every tuned value, where lr is not tuned) after a rollback; n rollbacks in a
@@ -53,6 +57,11 @@ class Tuner(PlainState):
         max_futile: Rollbacks in a row whose restored state gave a bad loss at once, before any update. After so many,
             at least 1, the world has changed and not the weights: the tuner stays, and judges from the new level. A
             loss that is not finite is no level to stay at: it is rolled back every time.
+        max_rollbacks: Rollbacks in a row, at least 1, after which the tuner stays where it is, with the most careful
+            values, and lets nobody raise them before a state has been proven.
+        attribution: Finds out after an alarm whose fault it was, where the scope is ``"full"``. None: every alarm is a
+            rollback.
+        launch: Finds the lr in the first steps, where the scope is ``"full"``. None: the controller's first values.
         history_size: Decisions that `history` remembers; older ones are dropped.
 
     Raises:
@@ -79,19 +88,7 @@ class Tuner(PlainState):
     [10, 20, 30]
     """
 
-    state_names = (
-        "_num_steps",
-        "_num_control_steps",
-        "_applied",
-        "_losses",
-        "_worst",
-        "_last_snapshot_step",
-        "_proof_losses",
-        "_num_rollbacks_in_row",
-        "_num_futile_in_row",
-        "_last_restore_step",
-        "_just_restored",
-    )
+    state_names = ("_num_steps", "_num_control_steps", "_applied", "_losses", "_worst")
 
     def __init__(
         self,
@@ -108,6 +105,9 @@ class Tuner(PlainState):
         snapshot_every: int = 50,
         proof_steps: int = 10,
         max_futile: int = 2,
+        max_rollbacks: int = 8,
+        attribution: Attribution | None = None,
+        launch: Launch | None = None,
         history_size: int = 100_000,
     ) -> None:
         if not 0 < backoff < 1:
@@ -119,44 +119,45 @@ class Tuner(PlainState):
             snapshot_every=snapshot_every,
             proof_steps=proof_steps,
             max_futile=max_futile,
+            max_rollbacks=max_rollbacks,
             history_size=history_size,
         )
         initial = run.get_hyperparams()
-        if initial.keys() != space.keys():
-            raise ValueError(
-                f"the space tunes {', '.join(space)} but the run was made for {', '.join(initial)}; "
-                "give both the same names, for example TorchRun(model, optimizer, names=space)"
-            )
-        if isinstance(controller, type):
-            name = controller.__name__
-            raise TypeError(f"controller must be an instance, not the class {name}: write {name}()")
-        if missing := set(controller.needs) - space.keys():
-            raise ValueError(
-                f"{type(controller).__name__} changes {', '.join(sorted(missing))}, which the space does not name; "
-                f"it names {', '.join(space)}"
-            )
+        _check_parts(initial, space, controller)
         self.history: deque[Decision] = deque(maxlen=history_size)
         self._run, self._space, self._controller = run, space, controller
         self._guard = chain(max_delta(0.5), within(space)) if guard is None else guard
-        self._monitor = WorstOf(NonFinite(), Overshoot(), Regression(), Spike()) if monitor is None else monitor
-        self._snapshots = SnapshotBuffer(run) if snapshots is None else snapshots
-        self._interval, self._backoff, self._mode = interval, backoff, mode
-        self._snapshot_every, self._proof_steps, self._max_futile = snapshot_every, proof_steps, max_futile
+        self._interval, self._mode = interval, mode
+        self._recovery = Recovery(
+            run,
+            space,
+            WorstOf(NonFinite(), Overshoot(), Regression(), Spike(), Collapse()) if monitor is None else monitor,
+            SnapshotBuffer(run) if snapshots is None else snapshots,
+            backoff=backoff,
+            snapshot_every=snapshot_every,
+            proof_steps=proof_steps,
+            max_futile=max_futile,
+            max_rollbacks=max_rollbacks,
+            attribution=attribution,
+        )
+        can_launch = launch and "lr" in space and self._snapshots.scope == "full"
+        self._launch = launch if can_launch else None
 
         self._num_steps = 0
         self._num_control_steps = 0
         self._losses: list[float] = []  # of the current interval
         self._worst = Health.STABLE.value  # verdict on the current interval
-        self._last_snapshot_step = 0
-        self._proof_losses: list[float] = []  # since the candidate was captured
-        self._num_rollbacks_in_row = 0
-        self._num_futile_in_row = 0
-        self._last_restore_step = 0
-        self._just_restored = False
 
-        run.set_hyperparams(self._first_values(initial))
+        first = self._first_values(initial)
+        if self._launch:
+            first["lr"] = self._launch.start({**initial, **first}["lr"])
+        run.set_hyperparams(first)
         self._applied = run.get_hyperparams()
-        self._snapshots.capture(step=0)
+        self._recovery.begin()
+
+    @property
+    def _snapshots(self) -> SnapshotBuffer:
+        return self._recovery.snapshots
 
     def _first_values(self, initial: Hyperparams) -> dict[str, float]:
         """Return what the controller starts from, inside its guard; what the user gave and it keeps is left alone."""
@@ -176,14 +177,18 @@ class Tuner(PlainState):
         Returns:
             What was decided, or None if nothing was decided at this step.
         """
-        value = float(loss.detach() if hasattr(loss, "detach") else loss)
+        value = _as_float(loss)
         self._num_steps += 1
-        health = self._monitor.update(value, self._num_steps)
+        if self._launch and not self._launch.is_done:
+            return self._try_out(self._launch, value)
+        health, outcome = self._recovery.watch(value, self._num_steps, self._applied)
         self._note(value, health)
-        if health is Health.UNSTABLE and self._snapshots.scope != "none":
-            return self._roll_back(value)
-        self._keep_the_way_back(value, health)
-        if self._interval is not None and len(self._losses) >= self._interval:
+        if outcome:
+            return self._record(outcome, value)
+        if health is Health.UNSTABLE and self._snapshots.scope != "none":  # undone without another word
+            self._losses, self._worst = [], Health.STABLE.value
+            return None
+        if self._interval is not None and len(self._losses) >= self._interval and not self._recovery.is_on_trial:
             return self._control(sum(self._losses) / len(self._losses))
         return None
 
@@ -194,10 +199,17 @@ class Tuner(PlainState):
             What was decided. None where the control interval is counted in steps: the metric is left alone then, so
             that the controller never has to compare two different ones.
         """
-        if self._interval is not None:
-            return None
-        value = float(metric.detach() if hasattr(metric, "detach") else metric)
-        return self._control(-value if self._mode == "max" else value)
+        value = _as_float(metric)
+        value = -value if self._mode == "max" else value
+        if self._interval is None:
+            return None if self._is_busy() else self._control(value)
+        if not self._is_busy():
+            self._controller.observe_validation(value, self._num_steps)
+        return None
+
+    def _is_busy(self) -> bool:
+        """Whether a trial is on: what is measured now says nothing about the values to come."""
+        return self._recovery.is_on_trial or (self._launch is not None and not self._launch.is_done)
 
     # -- one control step --------------------------------------------------------------------------------------------
 
@@ -206,34 +218,46 @@ class Tuner(PlainState):
         seen, proposed = self._consult(metric)
         foreign = reasons.changes(self._applied, seen.hyperparams)
         allowed = self._guard(seen.hyperparams, proposed, self._num_control_steps) if is_finite(proposed) else {}
+        if self._recovery.is_holding:
+            allowed = {name: min(value, seen.hyperparams[name]) for name, value in allowed.items()}
         self._run.set_hyperparams(allowed)
         self._applied = self._run.get_hyperparams()
 
-        if foreign and self._is_snapshot_due() and not self._snapshots.candidate:
-            self._capture()  # a scheduler that writes at every step leaves no other moment
-        reason = reasons.adaptation(seen.hyperparams, proposed, self._applied, foreign)
+        if foreign and self._recovery.is_snapshot_due(self._num_steps) and not self._snapshots.candidate:
+            self._recovery.capture(self._num_steps)  # a scheduler that writes at every step leaves no other moment
+        why = self._controller.reason
+        reason = reasons.adaptation(seen.hyperparams, proposed, self._applied, foreign) + (f" {why}" if why else "")
         action = Action.HOLD if self._applied == seen.hyperparams else Action.ADAPT
-        decision = Decision(seen, Health(self._worst), action, proposed, self._applied, 0, reason)
+        return self._close_interval(Decision(seen, Health(self._worst), action, proposed, self._applied, 0, reason))
+
+    def _record(self, outcome: Outcome, loss: float) -> Decision:
+        """Let the controller know what was done about an alarm, and write it down."""
+        if outcome.action in (Action.ROLLBACK, Action.ACCEPT):
+            seen, proposed = self._consult(math.inf, outcome.in_force)  # an unstable interval has no level of its own
+        else:
+            seen, proposed = Observation(self._num_steps, loss, outcome.in_force), dict(outcome.in_force)
+        self._applied = self._run.get_hyperparams()
+        if outcome.action is not Action.PROBE:
+            self._controller.follow(self._applied)
+        if outcome.world_changed:
+            self._controller.forget(self._num_steps)
+        logger.info("step %d: %s", self._num_steps, outcome.reason)
+        decision = Decision(
+            seen,
+            Health.UNSTABLE,
+            outcome.action,
+            proposed,
+            self._applied,
+            outcome.discarded_steps,
+            outcome.reason,
+            outcome.cause,
+            outcome.evidence,
+        )
         return self._close_interval(decision)
 
-    def _roll_back(self, loss: float) -> Decision | None:
-        """Return to the last good state and go on more carefully; where that is futile, accept the new level."""
-        # Weights are not restored and the values are at their bounds: a rollback would change nothing.
-        powerless = self._snapshots.scope == "hyperparameters" and self._is_backed_off()
-        if powerless and not math.isfinite(loss):
-            self._drop_candidate()
-            self._losses, self._worst = [], Health.STABLE.value
-            return None
-        seen, proposed = self._consult(math.inf)  # the worst there is: an unstable interval has no level of its own
-        futile = (powerless or self._num_futile_in_row >= self._max_futile) and math.isfinite(loss)
-        decision = self._accept(seen, proposed, loss) if futile else self._restore(seen, proposed, loss)
-        self._controller.follow(self._applied)
-        logger.info("step %d: %s", self._num_steps, decision.reason)
-        return self._close_interval(decision)
-
-    def _consult(self, metric: float) -> tuple[Observation, dict[str, float]]:
+    def _consult(self, metric: float, in_force: Hyperparams | None = None) -> tuple[Observation, dict[str, float]]:
         """Let the controller observe and propose, once each, so that values and metrics always pair."""
-        in_force = self._run.get_hyperparams()
+        in_force = self._run.get_hyperparams() if in_force is None else in_force
         self._num_control_steps += 1
         self._controller.observe(metric, self._num_steps)
         wish = self._controller.propose(in_force)
@@ -249,91 +273,31 @@ class Tuner(PlainState):
         self.history.append(decision)
         return decision
 
-    # -- the way back ------------------------------------------------------------------------------------------------
-
     def _note(self, loss: float, health: Health) -> None:
         if self._interval is not None:
             self._losses.append(loss)
         if health is Health.UNSTABLE or (health is Health.SUSPECT and self._worst == Health.STABLE.value):
             self._worst = health.value
-        if self._just_restored:
-            # This loss was computed on exactly the restored state. If that is bad already, the state is not to blame.
-            self._num_futile_in_row = 0 if health is Health.STABLE else self._num_futile_in_row + 1
-            self._just_restored = False
 
-    def _keep_the_way_back(self, loss: float, health: Health) -> None:
-        """Capture a state now and then; commit it once the steps after it have proven it."""
-        if health is Health.UNSTABLE:
-            self._drop_candidate()
-        elif health is Health.SUSPECT:
-            # Neither proof nor disproof: a wrecked state gives nothing but these, and soon an alarm. A healthy one
-            # gives them now and then, and would hardly ever be stored if each of them counted against it.
-            pass
-        elif self._snapshots.candidate:
-            self._proof_losses.append(loss)
-            # The very first state is the user's own, and there is nothing else to go back to: one loss is proof enough.
-            if len(self._proof_losses) >= (self._proof_steps if self._snapshots.good else 1):
-                self._snapshots.commit(sum(self._proof_losses) / len(self._proof_losses))
-                self._num_rollbacks_in_row = self._num_futile_in_row = 0
-        # What somebody else put in force has not been judged; a state under it is not stored as good.
-        elif self._is_snapshot_due() and self._run.get_hyperparams() == self._applied:
-            self._capture()
+    # -- launch ------------------------------------------------------------------------------------------------------
 
-    def _is_snapshot_due(self) -> bool:
-        return self._snapshots.scope != "none" and self._num_steps - self._last_snapshot_step >= self._snapshot_every
-
-    def _capture(self) -> None:
-        self._snapshots.capture(self._num_steps)
-        self._last_snapshot_step, self._proof_losses = self._num_steps, []
-
-    def _drop_candidate(self) -> None:
-        if self._snapshots.good:
-            self._snapshots.discard()
-            self._proof_losses = []
-
-    def _restore(self, seen: Observation, proposed: Hyperparams, loss: float) -> Decision:
-        """Go back to the good state with lr cut: something has to change, or the same wall comes again."""
-        target = self._cut_by(self._backoff ** (self._num_rollbacks_in_row + 1))
-        snapshot = self._snapshots.restore()
-        self._num_rollbacks_in_row += 1
-        self._run.set_hyperparams(target)
+    def _try_out(self, launch: Launch, loss: float) -> Decision | None:
+        """Go on with the search for lr: keep what a trial has learned, or take it back."""
+        tried = self._run.get_hyperparams()
+        move = launch.update(loss)
+        if move is Move.GO_ON:
+            return None
+        if move is Move.KEEP and not self._snapshots.has(ORIGIN):
+            self._recovery.anchor_scale(launch.level, self._num_steps)
+        discarded = self._recovery.follow_launch(move, self._num_steps, launch.level)
+        self._run.set_hyperparams({"lr": launch.lr})
         self._applied = self._run.get_hyperparams()
-        self._monitor.reset(snapshot.loss)
-        # What the rollback before this one threw away is not thrown away again.
-        lost = self._num_steps - max(snapshot.step, self._last_restore_step)
-        discarded = lost if self._snapshots.scope == "full" else 0
-        self._last_snapshot_step = self._last_restore_step = self._num_steps
-        self._just_restored = True
-        reason = reasons.rollback(loss, snapshot, self._applied, self._snapshots.scope, self._num_rollbacks_in_row)
-        return Decision(seen, Health.UNSTABLE, Action.ROLLBACK, proposed, self._applied, discarded, reason)
-
-    def _cut_by(self, factor: float) -> dict[str, float]:
-        """Return the good state's values, those that a back-off cuts times `factor`, inside the space."""
-        good = self._snapshots.good_or_first().hyperparams
-        cut = ("lr",) if "lr" in self._space else tuple(self._space)
-        bounded = self._space.clip({name: good[name] * factor for name in cut})
-        # A value the user started below its box is not pulled up: a back-off never raises.
-        return {**good, **{name: min(good[name], value) for name, value in bounded.items()}}
-
-    def _is_backed_off(self) -> bool:
-        """Whether no cut would change what is in force."""
-        in_force = self._run.get_hyperparams()
-        # To rounding: an lr kept in a float32 tensor reads back a little off, and halves of halves never are zero.
-        return all(math.isclose(in_force[k], v, rel_tol=1e-6, abs_tol=1e-9) for k, v in self._cut_by(0.0).items())
-
-    def _accept(self, seen: Observation, proposed: Hyperparams, loss: float) -> Decision:
-        """Stay here and judge from this level on."""
-        good = self._snapshots.good_or_first()
-        if self._snapshots.scope == "full":
-            self._run.set_hyperparams(good.hyperparams)  # the back-off was no cure, so it is undone
-        self._applied = self._run.get_hyperparams()
-        self._monitor.reset(loss)
-        reason = reasons.acceptance(
-            loss, good, self._snapshots.scope, self._num_rollbacks_in_row, self._num_futile_in_row
-        )
-        self._num_rollbacks_in_row = self._num_futile_in_row = 0
-        self._capture()
-        return Decision(seen, Health.UNSTABLE, Action.ACCEPT, proposed, self._applied, 0, reason)
+        if launch.is_done:
+            self._recovery.begin(launch.level, self._num_steps)
+            self._controller.follow(self._applied)
+        seen = Observation(self._num_steps, loss, tried)
+        decision = Decision(seen, Health.STABLE, Action.PROBE, tried, self._applied, discarded, launch.reason)
+        return self._close_interval(decision)
 
     # -- resume ------------------------------------------------------------------------------------------------------
 
@@ -345,8 +309,8 @@ class Tuner(PlainState):
             # Not always `_applied`: somebody else may have written since.
             "hyperparams": self._run.get_hyperparams(),
             "controller": self._controller.state_dict(),
-            "monitor": self._monitor.state_dict(),
-            "snapshots": self._snapshots.state_dict(),
+            "recovery": self._recovery.state_dict(),
+            "launch": self._launch.state_dict() if self._launch else {},
             "history": [decision.to_record() for decision in self.history],
         }
 
@@ -356,17 +320,21 @@ class Tuner(PlainState):
         Raises:
             ValueError: If this is the state of a tuner with other parts; nothing is loaded then.
         """
-        parts = ("run", "hyperparams", "controller", "monitor", "snapshots", "history")
+        parts = ("run", "hyperparams", "controller", "recovery", "launch", "history")
         check_keys(type(self).__name__, state_dict, (*self.state_names, *parts))
+        if bool(state_dict["launch"]) != bool(self._launch):
+            raise ValueError("this is no state of this Tuner: one of the two has a launch, the other has none")
         history = [Decision.from_record(record) for record in state_dict["history"]]
-        live: dict[str, Stateful] = {"controller": self._controller, "monitor": self._monitor}
+        live: dict[str, Stateful] = {"controller": self._controller}
+        if self._launch:
+            live["launch"] = self._launch
         if isinstance(self._run, Stateful):
             live["run"] = self._run
         before = {name: part.state_dict() for name, part in live.items()}
         try:
             for name, part in live.items():
                 part.load_state_dict(state_dict[name])
-            self._snapshots.load_state_dict(state_dict["snapshots"])
+            self._recovery.load_state_dict(state_dict["recovery"])
         except BaseException:  # all or nothing: a caller that goes on after this goes on as before
             for name, part in live.items():
                 part.load_state_dict(before[name])
@@ -375,6 +343,26 @@ class Tuner(PlainState):
         self.history.extend(history)
         super().load_state_dict({name: state_dict[name] for name in self.state_names})
         self._run.set_hyperparams(state_dict["hyperparams"])
+
+
+def _as_float(value: SupportsFloat) -> float:
+    return float(value.detach() if hasattr(value, "detach") else value)
+
+
+def _check_parts(initial: Hyperparams, space: SearchSpace, controller: Controller) -> None:
+    if initial.keys() != space.keys():
+        raise ValueError(
+            f"the space tunes {', '.join(space)} but the run was made for {', '.join(initial)}; "
+            "give both the same names, for example TorchRun(model, optimizer, names=space)"
+        )
+    if isinstance(controller, type):
+        name = controller.__name__
+        raise TypeError(f"controller must be an instance, not the class {name}: write {name}()")
+    if missing := set(controller.needs) - space.keys():
+        raise ValueError(
+            f"{type(controller).__name__} changes {', '.join(sorted(missing))}, which the space does not name; "
+            f"it names {', '.join(space)}"
+        )
 
 
 def _check_counts(**counts: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Protocol, runtime_checkable
 
@@ -25,8 +25,19 @@ class Action(Enum):
 
     HOLD = "hold"
     ADAPT = "adapt"
+    PROBE = "probe"  # a trial that finds something out: an lr at the start, whose fault it was after an alarm
     ROLLBACK = "rollback"
+    RESTORE_SUSPECT = "restore suspect"  # the state was not to blame: back to it, and judge from its level on
     ACCEPT = "accept"  # going back is futile, the world has changed: stay, and judge from the new level
+
+
+class Cause(Enum):
+    """Whose fault a rise of the loss was."""
+
+    KNOB = "knob"  # the hyperparameters in force, or the updates they made
+    DATA = "data"
+    BOTH = "both"
+    NOISE = "noise"  # single losses stood out; nothing has changed
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +67,8 @@ class Decision:
         applied: What is in force from now on, after guard or rollback, read back from the optimizer.
         discarded_steps: Optimizer steps whose work this decision threw away.
         reason: One sentence for a person.
+        cause: Whose fault it was, where that was found out.
+        evidence: The numbers that `cause` rests on, by name.
     """
 
     observation: Observation
@@ -65,6 +78,8 @@ class Decision:
     applied: Hyperparams
     discarded_steps: int
     reason: str
+    cause: Cause | None = None
+    evidence: Mapping[str, float] = field(default_factory=dict)
 
     def to_record(self) -> dict[str, Any]:
         """Return a flat dict of plain values (str, int, float, dict), for JSON, logs and data frames.
@@ -86,6 +101,8 @@ class Decision:
             "applied": dict(self.applied),
             "discarded_steps": self.discarded_steps,
             "reason": self.reason,
+            "cause": self.cause.value if self.cause else None,
+            "evidence": dict(self.evidence),
         }
 
     @classmethod
@@ -99,6 +116,8 @@ class Decision:
             applied=record["applied"],
             discarded_steps=record["discarded_steps"],
             reason=record["reason"],
+            cause=Cause(record["cause"]) if record.get("cause") else None,
+            evidence=record.get("evidence", {}),
         )
 
 

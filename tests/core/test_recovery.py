@@ -119,7 +119,7 @@ def test_under_a_scheduler_that_writes_at_every_step_the_way_back_still_moves():
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.999**step)
     space = SearchSpace({"lr": Float(1e-6, 1.0, log=True)})
-    tuner = Tuner(TorchRun(model, optimizer, names=space), space, controller=Fixed(), interval=20)
+    tuner = Tuner(TorchRun(model, optimizer, names=space, modulate=False), space, controller=Fixed(), interval=20)
     for step in range(1, 301):
         optimizer.step()
         tuner.step(math.nan if step == 300 else 1.0)
@@ -143,7 +143,7 @@ def test_loading_is_all_or_nothing():
     for loss in (3.0, 2.0, 1.0, 0.5):
         donor.step(loss)
     state = donor.state_dict()
-    state["snapshots"]["scope"] = "none"
+    state["recovery"]["snapshots"]["scope"] = "none"
     before = tuner.state_dict()
     with pytest.raises(ValueError, match="scope"):
         tuner.load_state_dict(state)

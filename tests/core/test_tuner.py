@@ -234,7 +234,7 @@ def test_a_resume_keeps_the_adapted_value_also_where_the_optimizer_was_made_anew
 def test_states_of_other_tuners_are_refused():
     tuner, _ = new_tuner()
     state = tuner.state_dict()
-    for foreign in ({}, {**state, "more": 1}, {k: v for k, v in state.items() if k != "monitor"}):
+    for foreign in ({}, {**state, "more": 1}, {k: v for k, v in state.items() if k != "recovery"}):
         with pytest.raises(ValueError, match="no state of Tuner"):
             tuner.load_state_dict(foreign)
     for part in ({"controller": Plateau()}, {"monitor": Regression()}, {"scope": "none"}):

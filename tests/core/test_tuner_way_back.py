@@ -103,7 +103,7 @@ def test_a_rollback_closes_the_interval():
 def test_the_monitor_is_anchored_at_what_the_good_state_gave():
     tuner, _ = broken_at(4)
     feed(tuner, [2.5, 1.0, 1.0, 99.0])
-    assert tuner._monitor.resets == [2.5]
+    assert tuner._recovery.monitor.resets == [2.5]
 
 
 def test_a_snapshot_needs_proof_by_the_losses_that_follow_it():
@@ -239,7 +239,7 @@ def test_max_futile_counts(max_futile):
 def test_rollbacks_that_help_at_first_are_not_futile():
     """The restored state gives a good loss and breaks again later: that is the update's fault, however often."""
     run = NumberRun(1.0)
-    tuner, _ = new_tuner(run=run, monitor=WorstOf(NonFinite(), Regression()))
+    tuner, _ = new_tuner(run=run, monitor=WorstOf(NonFinite(), Regression()), max_rollbacks=100)
     for _ in range(12):
         feed(tuner, [1.0, *[9.0] * 5])
     assert actions(tuner) == ["rollback"] * 12
@@ -248,11 +248,40 @@ def test_rollbacks_that_help_at_first_are_not_futile():
 
 def test_nan_is_never_accepted_as_the_new_level():
     run = NumberRun(1.0)
-    tuner, _ = new_tuner(run=run, monitor=None)
+    tuner, _ = new_tuner(run=run, monitor=None, max_rollbacks=100)
     feed(tuner, [1.0] * 10)
     feed(tuner, [NAN] * 50)
     assert set(actions(tuner)) == {"rollback"}
     assert (run.weight, run.hyperparams["lr"]) == (1.0, 1e-4)
+
+
+def test_nan_for_ever_is_capped_said_once_and_still_undone():
+    run = NumberRun(1.0)
+    tuner, _ = new_tuner(run=run, monitor=None, max_rollbacks=3)
+    feed(tuner, [1.0] * 10)
+    for _ in range(50):
+        run.weight = NAN
+        tuner.step(NAN)
+    assert actions(tuner) == ["rollback"] * 3 + ["hold"]
+    assert "3 rollbacks in a row: look at the data. Holds lr = 0.0125, the most careful" in tuner.history[-1].reason
+    assert (run.weight, run.hyperparams["lr"]) == (1.0, 0.0125)
+
+
+def test_after_the_cap_a_bad_level_is_lived_with_and_nobody_raises_lr_before_a_state_is_proven():
+    run = NumberRun(1.0)
+    controller = Scripted(*[{"lr": 0.1}] * 100)
+    monitor = WorstOf(NonFinite(), Regression())
+    tuner, _ = new_tuner(run=run, monitor=monitor, max_rollbacks=2, controller=controller, interval=5, proof_steps=10)
+    feed(tuner, [1.0] * 20)
+    for _ in range(3):
+        feed(tuner, [1.0, *[9.0] * 5])
+    assert tuner.history[-1].action is Action.ACCEPT
+    assert "2 rollbacks in a row have not helped" in tuner.history[-1].reason
+    feed(tuner, [9.0] * 5)
+    assert tuner.history[-1].proposed == {"lr": 0.1}
+    assert run.hyperparams["lr"] == pytest.approx(0.025)
+    feed(tuner, [9.0] * 20)
+    assert run.hyperparams["lr"] > 0.025
 
 
 # -- scopes ----------------------------------------------------------------------------------------------------------
@@ -276,7 +305,13 @@ def test_nan_for_ever_with_scope_hyperparameters_ends_in_silence(tensor_lr):
     run.hyperparams = run.get_hyperparams()
     controller = Scripted()
     tuner, _ = new_tuner(
-        run=run, space=space, scope="hyperparameters", monitor=NonFinite(), controller=controller, interval=10
+        run=run,
+        space=space,
+        scope="hyperparameters",
+        monitor=NonFinite(),
+        controller=controller,
+        interval=10,
+        max_rollbacks=100,
     )
     tuner.step(1.0)
     decisions = feed(tuner, [NAN] * 500)
@@ -286,7 +321,7 @@ def test_nan_for_ever_with_scope_hyperparameters_ends_in_silence(tensor_lr):
 
 
 def test_nan_for_ever_ends_in_silence_also_where_the_bound_is_zero():
-    tuner, run = new_tuner(run=NumberRun(momentum=0.8), scope="hyperparameters", monitor=None)
+    tuner, run = new_tuner(run=NumberRun(momentum=0.8), scope="hyperparameters", monitor=None, max_rollbacks=100)
     feed(tuner, [1.0, *[NAN] * 200])
     assert len(tuner.history) < 40
     assert run.hyperparams["momentum"] < 1e-8

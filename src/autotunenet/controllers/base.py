@@ -47,6 +47,19 @@ class Controller(PlainState, ABC):
         `current_params`.
         """
 
+    reason: str = ""
+    """Why the last proposal was made, as a sentence for the history; empty where the values say it all."""
+
+    def observe_validation(self, metric: float, step: int) -> None:
+        """Take note of a validation metric, lower is better, between two intervals on the training loss.
+
+        The default does nothing. It is called where the control interval is counted in steps; elsewhere `observe` gets
+        the metric.
+        """
+
+    def forget(self, step: int) -> None:
+        """The world has changed at `step`: evidence from before no longer counts. The default does nothing."""
+
     def follow(self, current_params: Hyperparams) -> None:
         """Go on from values that a rollback put in force.
 

@@ -1,5 +1,6 @@
 """The methods that are compared, as they stand in a config."""
 
+from autotunenet_bench.controllers.autotunenet import AutoTuneNetConfig
 from autotunenet_bench.controllers.base import DIRECTIONS, ControllerConfig
 from autotunenet_bench.controllers.fixed import FixedConfig
 from autotunenet_bench.controllers.heuristic import HeuristicConfig
@@ -25,6 +26,7 @@ CONTROLLERS: dict[str, type[ControllerConfig]] = {
     "plateau": PlateauConfig,
     "random_walk": RandomWalkConfig,
     "heuristic": HeuristicConfig,
+    "autotunenet": AutoTuneNetConfig,
 }
 """Controllers by the name that a config uses."""
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from autotunenet import SearchSpace
+from autotunenet import SearchSpace, SnapshotBuffer, TrainingRun, Tuner
 from autotunenet.controllers import Controller
 from autotunenet.guards import Guard, chain, cooldown, max_delta, warmup, within
 from autotunenet_bench.types import Horizon
@@ -67,6 +67,28 @@ class ControllerConfig(BaseModel, ABC):
     @abstractmethod
     def build(self, horizon: Horizon, space: SearchSpace, seed: int) -> Controller:
         """Return a fresh controller for one run. `seed` is that of its own random stream."""
+
+    def build_tuner(self, run: TrainingRun, horizon: Horizon, space: SearchSpace, seed: int, **options: Any) -> Tuner:
+        """Return the tuner of one run, with this controller in it.
+
+        Args:
+            run: The training.
+            horizon: How long it will be.
+            space: What may be tuned.
+            seed: Seed of the controller's own random stream.
+            **options: Further arguments of `autotunenet.Tuner`.
+        """
+        return Tuner(
+            run,
+            space,
+            controller=self.build(horizon, space, seed),
+            guard=self.build_guard(space),
+            snapshots=SnapshotBuffer(run, self.rollback),
+            interval=self.interval,
+            backoff=self.backoff,
+            mode=DIRECTIONS[self.observe],
+            **options,
+        )
 
     def build_guard(self, space: SearchSpace) -> Guard:
         """Return the guard that the config asks for, the box last."""

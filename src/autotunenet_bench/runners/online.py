@@ -9,10 +9,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from autotunenet import Decision, SnapshotBuffer, Tuner
+from autotunenet import Decision
 from autotunenet.adapters.pytorch import TorchRun
 from autotunenet_bench.config import RunSpec
-from autotunenet_bench.controllers import DIRECTIONS
 from autotunenet_bench.data import DataSource, stream_seed
 from autotunenet_bench.environment import environment
 from autotunenet_bench.results import RunFolder
@@ -76,16 +75,8 @@ class Training:
         self._regime = spec.regime.start(horizon, stream_seed(spec.seed, "regime"))
         space = spec.search_space()
         self._run = TorchRun(self._workload.model, self._workload.optimizer, names=space)
-        self._tuner = Tuner(
-            self._run,
-            space,
-            controller=spec.controller.build(horizon, space, stream_seed(spec.seed, "controller")),
-            guard=spec.controller.build_guard(space),
-            snapshots=SnapshotBuffer(self._run, spec.controller.rollback),
-            interval=spec.controller.interval,
-            backoff=spec.controller.backoff,
-            mode=DIRECTIONS[spec.controller.observe],
-            history_size=HISTORY_SIZE,
+        self._tuner = spec.controller.build_tuner(
+            self._run, horizon, space, stream_seed(spec.seed, "controller"), history_size=HISTORY_SIZE
         )
 
     def start_event(self) -> Event:
@@ -106,7 +97,8 @@ class Training:
         evaluated = perf_counter()
         hyperparams = self._run.get_hyperparams()
         metrics = {"val_loss": val["loss"], "val_accuracy": val["accuracy"], "train_loss": sum(losses) / len(losses)}
-        decision = self._tuner.observe(metrics[self._spec.controller.observe])
+        shown = self._regime.shown_metric(metrics[self._spec.controller.observe], self.epoch)
+        decision = self._tuner.observe(shown)
         control_seconds += perf_counter() - evaluated
 
         clock = {
@@ -160,12 +152,13 @@ class Training:
         for batch in self._workload.data.train.epoch(self.epoch):
             loss = self._task.loss(model, batch)
             optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            self._regime.training_loss(loss, self._step + 1).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             losses.append(loss.item())
             self._step += 1
+            shown = self._regime.shown_loss(losses[-1], self._step)
             trained = perf_counter()
-            decision = self._tuner.step(losses[-1])
+            decision = self._tuner.step(shown)
             if decision:
                 decisions.append(decision)
             controlled = perf_counter()

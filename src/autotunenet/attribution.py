@@ -1,0 +1,146 @@
+"""WHOSE FAULT WAS IT? Was it the data or a knob that made the loss rise: verdicts from a few losses."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import median
+
+from autotunenet.types import Cause
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whose fault a rise of the loss was.
+
+    Attributes:
+        cause: The verdict.
+        evidence: The numbers it rests on, by name, in units of the loss unless the name says otherwise.
+        reason: The same in words.
+    """
+
+    cause: Cause
+    evidence: Mapping[str, float]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """What is known of the good state.
+
+    Attributes:
+        level: Loss that it had given.
+        noise: Standard deviation of single losses there, 0 or more.
+        scale: Magnitude of the first loss of the training.
+    """
+
+    level: float
+    noise: float
+    scale: float
+
+
+class Attribution:
+    """Judges in line: the suspect state was set aside, the last good one is training again with its own values.
+
+    Three things are known: the level that the good state had given, the losses that the suspect state gave from the
+    onset of the rise, and the first losses of the good state on the batches that came next.
+
+    * The good state's losses are as they were, but the suspect's are not: what was done since is to blame, a knob.
+    * Both are as they were: single losses stood out, the state is sound. Noise.
+    * The good state gives bad losses too, before any update could have harmed it: the data have changed. If the suspect
+      has come down no further than the good state in as many steps, nothing is lost by going back to it; if it is
+      clearly worse, a knob has harmed it as well.
+
+    Medians are compared, for a batch may stand out by itself.
+
+    Args:
+        num_steps: Losses of the good state that are looked at, at least 3.
+        rtol: Relative rise that counts, above 0.
+        num_errors: And as many standard errors of the median, above 0.
+        atol: And this share of the first loss's magnitude, 0 or more: near zero, factors mean nothing.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+
+    >>> attribution = Attribution()
+    >>> before = Baseline(level=0.2, noise=0.02, scale=2.3)
+    >>> verdict = attribution.judge(before, suspect=[2.1, 2.4], again=[0.2, 0.21, 0.19] * 2)
+    >>> verdict.cause
+    <Cause.KNOB: 'knob'>
+    """
+
+    def __init__(self, *, num_steps: int = 6, rtol: float = 0.25, num_errors: float = 4.0, atol: float = 0.01) -> None:
+        if num_steps < 3:
+            raise ValueError(f"Attribution: num_steps must be at least 3, for a median; got {num_steps}")
+        for name, value in {"rtol": rtol, "num_errors": num_errors}.items():
+            if not (math.isfinite(value) and value > 0):
+                raise ValueError(f"Attribution: {name} must be a finite number above 0, got {value}")
+        if not (math.isfinite(atol) and atol >= 0):
+            raise ValueError(f"Attribution: atol must be a finite number, 0 or more, got {atol}")
+        self.num_steps, self.rtol, self.num_errors, self.atol = num_steps, rtol, num_errors, atol
+
+    def is_raised(self, losses: Sequence[float], before: Baseline) -> bool:
+        """Whether losses stand above a level by more than noise explains. One that is not finite counts as infinite."""
+        # The median's standard error is sqrt(pi / 2) = 1.25 times that of the mean.
+        error = 1.25 * before.noise / math.sqrt(len(losses))
+        margin = max(self.rtol * abs(before.level), self.num_errors * error, self.atol * abs(before.scale))
+        return _median(losses) > before.level + margin
+
+    def is_hopeless(self, again: Sequence[float], before: Baseline) -> bool:
+        """Whether the good state broke again in the trial itself, though its first loss was as it had been."""
+        if not math.isfinite(again[-1]):
+            return True
+        if len(again) < 3 or self.is_raised(again[:1], before):
+            return False
+        return self.is_raised(again[-2:], replace(before, level=max(again[0], before.level)))
+
+    def judge(self, before: Baseline, *, suspect: Sequence[float], again: Sequence[float]) -> Verdict:
+        """Return the verdict.
+
+        Args:
+            before: What the good state had given.
+            suspect: The last losses before the alarm, oldest first, from the onset of the rise; at least one.
+            again: Losses of the good state since it was restored; the first was computed on exactly that state.
+        """
+        level, bad, now = before.level, _median(suspect), _median(again)
+        evidence = {"loss_before": level, "suspect_loss": bad, "loss_again": now, "noise": before.noise}
+        if self.is_hopeless(again, before):
+            text = f"began with {again[0]:.4g} and broke again, to {again[-1]:.4g}: it is the updates, not the data"
+            return Verdict(Cause.KNOB, evidence, f"The state that had given {level:.4g} {text}")
+        if self.is_raised(again, before):
+            seen = f"The state that had given {level:.4g} gave {now:.4g} on new batches"
+            if self._is_worse(suspect, again, before):
+                text = f"{seen}, and the changed one {bad:.4g}, which is worse still: the data and the knob"
+                return Verdict(Cause.BOTH, evidence, text)
+            return Verdict(Cause.DATA, evidence, f"{seen} too: it was the data, not the knob")
+        if self.is_raised(suspect, before):
+            text = f"gave {now:.4g} again on new batches, the changed one {bad:.4g}: it was the knob, not the data"
+            return Verdict(Cause.KNOB, evidence, f"The state that had given {level:.4g} {text}")
+        text = (
+            f"Before the alarm it was {bad:.4g} in the median, at the good state {level:.4g}: noise, no lasting change"
+        )
+        return Verdict(Cause.NOISE, evidence, text)
+
+    def _is_worse(self, suspect: Sequence[float], again: Sequence[float], before: Baseline) -> bool:
+        """Whether the suspect is worse than the good state in as many steps after the change of the data."""
+        same_time = min(len(suspect), len(again))
+        later = slice((same_time - 1) // 2, same_time)  # the later half, when both have had time to adapt
+        rival = Baseline(_median(again[later]), max(before.noise, noise_of(again)), before.scale)
+        return self.is_raised(suspect[later], rival)
+
+
+def noise_of(losses: Sequence[float]) -> float:
+    """Return the standard deviation of single losses around a smooth course, robustly: from median differences.
+
+    >>> noise_of([1.0, 1.0, 9.0, 1.0, 1.0, 1.0])
+    0.0
+    """
+    steps = [abs(b - a) for a, b in itertools.pairwise(losses) if math.isfinite(b - a)]
+    # For normal noise the median of |difference of two| is 0.954 standard deviations.
+    return median(steps) / 0.954 if steps else 0.0
+
+
+def _median(losses: Sequence[float]) -> float:
+    return median(loss if math.isfinite(loss) else math.inf for loss in losses)

@@ -1,0 +1,164 @@
+"""Cruise and land: hold the lr, come down at the end, and take off again when the world has changed."""
+
+from __future__ import annotations
+
+import math
+
+from autotunenet.controllers.base import Controller
+from autotunenet.types import Hyperparams
+
+_MEMORY = 256
+"""Interval means that are remembered, for the plateau."""
+
+
+class Cruise(Controller):
+    """Plays ``lr(t) = peak * cut(t) * landing(t)``; other hyperparameters stay as they are.
+
+    With a known end it holds, and then falls linearly to zero (warmup-stable-decay, Haegele et al. 2024; the launch is
+    the warm-up). A controller that follows the short-term loss comes down too early instead, because every cut is
+    rewarded by a one-off drop (short-horizon bias, Wu et al. 2018); that is why the known end, and not the loss, says
+    when to land.
+
+    Without a known end it halves the lr whenever the loss has stalled: when a straight line through the interval means
+    of the last `patience` of the time since the last change does not fall significantly, and a validation metric, where
+    there is one, has not improved over the same time either. The patience grows with the run, so that a slow training
+    is not mistaken for a stalled one.
+
+    After a change of the world (`forget`) it takes off again: the cuts are undone, and the landing is planned anew for
+    the steps that are left. The lr never rises above the peak, which is the user's or the launch's, or what rollbacks
+    have left of it.
+
+    Args:
+        total_steps: Optimizer steps of the whole training, at least 1; None: not known.
+        hold: Share of the steps left at the start, or at a change of the world, before the landing begins, in [0, 1).
+        land: Whether to land at all.
+        cut: Factor on lr where the loss has stalled, in (0, 1). Used where the end is not known.
+        patience: Share of the time since the last change that has to pass without progress, in (0, 1].
+        min_intervals: Control intervals that have to pass without progress at the least, 4 or more.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+
+    >>> cruise = Cruise(total_steps=100, hold=0.5)
+    >>> first = cruise.start({"lr": 0.1})
+    >>> for step in (50, 75, 100):
+    ...     cruise.observe(metric=1.0, step=step)
+    ...     print(round(cruise.propose({"lr": 0.1})["lr"], 6))
+    0.1
+    0.05
+    0.0
+    """
+
+    needs = ("lr",)
+    state_names = ("_peak", "_cut", "_step", "_anchor", "_begin", "_means", "_best_val", "_last_val_best", "reason")
+
+    def __init__(
+        self,
+        *,
+        total_steps: int | None = None,
+        hold: float = 0.5,
+        land: bool = True,
+        cut: float = 0.5,
+        patience: float = 0.25,
+        min_intervals: int = 10,
+    ) -> None:
+        if total_steps is not None and total_steps < 1:
+            raise ValueError(f"Cruise: total_steps must be at least 1, or None for not known, got {total_steps}")
+        if not 0 <= hold < 1:
+            raise ValueError(f"Cruise: hold must lie in [0, 1), got {hold}")
+        if not (0 < cut < 1 and 0 < patience <= 1):
+            raise ValueError(f"Cruise: cut must lie in (0, 1) and patience in (0, 1], got {cut} and {patience}")
+        if min_intervals < 4:
+            raise ValueError(f"Cruise: min_intervals must be at least 4, for a line with an error, got {min_intervals}")
+        self.total_steps, self.hold, self.land = total_steps, hold, land
+        self.cut, self.patience, self.min_intervals = cut, patience, min_intervals
+        self._peak = math.nan  # the lr that a cut and a landing of 1 stand for
+        self._cut = 1.0
+        self._step = 0
+        self._anchor = 0  # step from which the landing is planned
+        self._begin = 0  # step of the last cut or change of the world
+        self._means: list[float] = []  # interval means since then
+        self._best_val = math.inf
+        self._last_val_best = 0  # step at which it was reached
+        self.reason = ""
+
+    @property
+    def is_landing(self) -> bool:
+        """Whether the lr is coming down to the known end."""
+        return self.landing() < 1
+
+    def landing(self) -> float:
+        """Return the landing's factor on lr, in [0, 1]."""
+        if not self.land or self.total_steps is None:
+            return 1.0
+        begin = self._anchor + self.hold * (self.total_steps - self._anchor)
+        if self._step <= begin:
+            return 1.0
+        return max(0.0, (self.total_steps - self._step) / (self.total_steps - begin))
+
+    def start(self, initial: Hyperparams) -> Hyperparams:
+        """Take the user's lr as the peak."""
+        self._peak = initial["lr"]
+        return dict(initial)
+
+    def observe(self, metric: float, step: int) -> None:
+        """Take note of an interval's mean training loss; one that is not finite starts the memory afresh."""
+        self._step = step
+        if math.isfinite(metric):
+            self._means = [*self._means, metric][-_MEMORY:]
+        else:
+            self._start_afresh(step)
+
+    def observe_validation(self, metric: float, step: int) -> None:
+        """Take note of a validation metric."""
+        if metric < self._best_val:
+            self._best_val, self._last_val_best = metric, step
+
+    def propose(self, current_params: Hyperparams) -> Hyperparams:
+        """Return the lr of the plan."""
+        self.reason = ""
+        if self.land and self.total_steps is None and self._has_stalled():
+            self._cut *= self.cut
+            self.reason = f"The loss has not fallen for {self._step - self._begin} steps."
+            self._start_afresh(self._step)
+        elif self.is_landing:
+            self.reason = f"Landing: {100 * self.landing():.0f} % of the way to go."
+        return {"lr": self._peak * self._cut * self.landing()}
+
+    def follow(self, current_params: Hyperparams) -> None:
+        """Scale the plan so that it meets the lr in force, from a launch or a rollback."""
+        planned = self._cut * self.landing()
+        if planned > 0:
+            self._peak = current_params["lr"] / planned
+        self._start_afresh(self._step)
+
+    def forget(self, step: int) -> None:
+        """Take off again: no cuts, and a landing planned for the steps that are left."""
+        self._step = self._anchor = step
+        self._cut, self._best_val = 1.0, math.inf
+        self._start_afresh(step)
+
+    def _start_afresh(self, step: int) -> None:
+        self._means, self._begin, self._last_val_best = [], step, step
+
+    def _has_stalled(self) -> bool:
+        """Whether the latest interval means do not fall by more than the standard error of their slope."""
+        num = max(self.min_intervals, math.ceil(self.patience * len(self._means)))
+        # The first interval after a change still comes down from it.
+        if len(self._means) <= num or (self._best_val < math.inf and self._is_validation_improving(num)):
+            return False
+        slope, error = _slope(self._means[-num:])
+        return slope > -error
+
+    def _is_validation_improving(self, num: int) -> bool:
+        return self._last_val_best > self._step - (self._step - self._begin) * num / len(self._means)
+
+
+def _slope(values: list[float]) -> tuple[float, float]:
+    """Return the least-squares slope over 0, 1, 2, ... and its standard error."""
+    n = len(values)
+    x_mean, y_mean = (n - 1) / 2, sum(values) / n
+    x_square = sum((i - x_mean) ** 2 for i in range(n))
+    slope = sum((i - x_mean) * (y - y_mean) for i, y in enumerate(values)) / x_square
+    residual = sum((y - y_mean - slope * (i - x_mean)) ** 2 for i, y in enumerate(values))
+    return slope, math.sqrt(residual / (n - 2) / x_square)
