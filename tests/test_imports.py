@@ -16,6 +16,7 @@ FLOORS = [
     {"surrogates"},
     {"attribution", "controllers", "guards", "launch", "monitors", "snapshots"},
     {"reasons"},
+    {"way_back"},
     {"recovery"},
     {"tuner"},
     {"adapters", "testing"},

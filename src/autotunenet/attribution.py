@@ -123,12 +123,63 @@ class Attribution:
         )
         return Verdict(Cause.NOISE, evidence, text)
 
+    def judge_pairs(self, before: Baseline, *, suspect: Sequence[float], again: Sequence[float]) -> Verdict:
+        """Return the verdict where both states have trained on the same batches: a paired comparison.
+
+        The knob has done harm where the mean difference is more than `num_errors` standard errors and a tenth of the
+        good state's mean loss.
+
+        Args:
+            before: What the good state had given.
+            suspect: Losses of the suspect state, from its own values, batch by batch.
+            again: Losses of the good state on the same batches, from its own values.
+        """
+        differences = [a - b for a, b in zip(suspect, again, strict=True)]
+        mean_again, mean = _mean(again), _mean(differences)
+        error = math.sqrt(_mean([(d - mean) * (d - mean) for d in differences]) / max(1, len(differences) - 1))
+        hurt = not math.isfinite(mean) or mean > max(self.num_errors * error, 0.1 * abs(mean_again))
+        changed = self.is_raised(again, before)
+        cause = {(True, False): Cause.KNOB, (True, True): Cause.BOTH, (False, True): Cause.DATA}.get(
+            (hurt, changed), Cause.NOISE
+        )
+        evidence = {
+            "loss_before": before.level,
+            "suspect_loss": _mean(suspect),
+            "loss_again": mean_again,
+            "mean_difference": mean,
+            "standard_error": error,
+        }
+        return Verdict(
+            cause,
+            evidence,
+            f"On the same {len(again)} batches the changed state gave {_mean(suspect):.4g} and the good one "
+            f"{mean_again:.4g}, where it had given {before.level:.4g} (difference {mean:.3g}, error {error:.3g}): "
+            f"{_WORDS[cause]}",
+        )
+
+    def revise(self, rival: Baseline, losses: Sequence[float]) -> Verdict:
+        """Return the verdict on a state that was returned to and has not come down to `rival` since."""
+        bad = _median(losses)
+        text = (
+            f"Back at the changed state the loss stayed at {bad:.4g}, where the good one had come down to "
+            f"{rival.level:.4g} on the changed data: {_WORDS[Cause.BOTH]}"
+        )
+        return Verdict(Cause.BOTH, {"suspect_loss": bad, "loss_again": rival.level, "noise": rival.noise}, text)
+
     def _is_worse(self, suspect: Sequence[float], again: Sequence[float], before: Baseline) -> bool:
         """Whether the suspect is worse than the good state in as many steps after the change of the data."""
         same_time = min(len(suspect), len(again))
         later = slice((same_time - 1) // 2, same_time)  # the later half, when both have had time to adapt
         rival = Baseline(_median(again[later]), max(before.noise, noise_of(again)), before.scale)
         return self.is_raised(suspect[later], rival)
+
+
+_WORDS = {
+    Cause.KNOB: "it was the knob, not the data",
+    Cause.DATA: "it was the data, not the knob",
+    Cause.BOTH: "the data and the knob",
+    Cause.NOISE: "noise, no lasting change",
+}
 
 
 def noise_of(losses: Sequence[float]) -> float:
@@ -140,6 +191,10 @@ def noise_of(losses: Sequence[float]) -> float:
     steps = [abs(b - a) for a, b in itertools.pairwise(losses) if math.isfinite(b - a)]
     # For normal noise the median of |difference of two| is 0.954 standard deviations.
     return median(steps) / 0.954 if steps else 0.0
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
 
 
 def _median(losses: Sequence[float]) -> float:

@@ -105,7 +105,7 @@ def make_tuner(
         attribution: Whether to find out after an alarm whose fault it was.
         land: Whether lr comes down at the end, or on a plateau where the end is not known.
         seed: Seed of the controller.
-        **options: Of `Tuner`: mode, monitor, guard, snapshot_every, ...
+        **options: Of `Tuner`: replay, mode, monitor, guard, snapshot_every, ...
 
     Raises:
         ValueError: If an argument is out of its range, or lr is not tuned.

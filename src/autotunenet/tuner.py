@@ -22,11 +22,12 @@ from autotunenet.controllers import Controller
 from autotunenet.guards import Guard, chain, max_delta, within
 from autotunenet.launch import Launch, Move
 from autotunenet.monitors import Collapse, Monitor, NonFinite, Overshoot, Regression, Spike, WorstOf
-from autotunenet.recovery import ORIGIN, Outcome, Recovery
+from autotunenet.recovery import Outcome, Recovery, Replay
 from autotunenet.snapshots import SnapshotBuffer
 from autotunenet.space import SearchSpace
 from autotunenet.state import PlainState, check_keys
 from autotunenet.types import Action, Decision, Health, Hyperparams, Observation, Stateful, TrainingRun, is_finite
+from autotunenet.way_back import ORIGIN, WayBack
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +62,8 @@ class Tuner(PlainState):
             values, and lets nobody raise them before a state has been proven.
         attribution: Finds out after an alarm whose fault it was, where the scope is ``"full"``. None: every alarm is a
             rollback.
+        replay: Trains one batch as the user's loop does, and returns its loss: makes the attribution a paired
+            comparison. Used where `step` is given the batches.
         launch: Finds the lr in the first steps, where the scope is ``"full"``. None: the controller's first values.
         history_size: Decisions that `history` remembers; older ones are dropped.
 
@@ -107,6 +110,7 @@ class Tuner(PlainState):
         max_futile: int = 2,
         max_rollbacks: int = 8,
         attribution: Attribution | None = None,
+        replay: Replay | None = None,
         launch: Launch | None = None,
         history_size: int = 100_000,
     ) -> None:
@@ -128,17 +132,17 @@ class Tuner(PlainState):
         self._run, self._space, self._controller = run, space, controller
         self._guard = chain(max_delta(0.5), within(space)) if guard is None else guard
         self._interval, self._mode = interval, mode
+        snapshots = SnapshotBuffer(run) if snapshots is None else snapshots
+        self._way_back = WayBack(run, space, snapshots, snapshot_every=snapshot_every, proof_steps=proof_steps)
         self._recovery = Recovery(
             run,
-            space,
+            self._way_back,
             WorstOf(NonFinite(), Overshoot(), Regression(), Spike(), Collapse()) if monitor is None else monitor,
-            SnapshotBuffer(run) if snapshots is None else snapshots,
             backoff=backoff,
-            snapshot_every=snapshot_every,
-            proof_steps=proof_steps,
             max_futile=max_futile,
             max_rollbacks=max_rollbacks,
             attribution=attribution,
+            replay=replay,
         )
         can_launch = launch and "lr" in space and self._snapshots.scope == "full"
         self._launch = launch if can_launch else None
@@ -153,11 +157,11 @@ class Tuner(PlainState):
             first["lr"] = self._launch.start({**initial, **first}["lr"])
         run.set_hyperparams(first)
         self._applied = run.get_hyperparams()
-        self._recovery.begin()
+        self._way_back.capture(step=0)
 
     @property
     def _snapshots(self) -> SnapshotBuffer:
-        return self._recovery.snapshots
+        return self._way_back.snapshots
 
     def _first_values(self, initial: Hyperparams) -> dict[str, float]:
         """Return what the controller starts from, inside its guard; what the user gave and it keeps is left alone."""
@@ -168,11 +172,12 @@ class Tuner(PlainState):
 
     # -- the two loops -----------------------------------------------------------------------------------------------
 
-    def step(self, loss: SupportsFloat) -> Decision | None:
+    def step(self, loss: SupportsFloat, batch: Any = None) -> Decision | None:
         """Take note of one optimizer step. Call it after ``optimizer.step()``, with the loss that step went down from.
 
         Args:
             loss: Training loss, a number or a tensor with one element; lower is better; may be NaN or infinite.
+            batch: What the loss was computed from, for `replay`; a few are kept while an alarm is looked into.
 
         Returns:
             What was decided, or None if nothing was decided at this step.
@@ -181,7 +186,7 @@ class Tuner(PlainState):
         self._num_steps += 1
         if self._launch and not self._launch.is_done:
             return self._try_out(self._launch, value)
-        health, outcome = self._recovery.watch(value, self._num_steps, self._applied)
+        health, outcome = self._recovery.watch(value, self._num_steps, self._applied, batch)
         self._note(value, health)
         if outcome:
             return self._record(outcome, value)
@@ -223,8 +228,8 @@ class Tuner(PlainState):
         self._run.set_hyperparams(allowed)
         self._applied = self._run.get_hyperparams()
 
-        if foreign and self._recovery.is_snapshot_due(self._num_steps) and not self._snapshots.candidate:
-            self._recovery.capture(self._num_steps)  # a scheduler that writes at every step leaves no other moment
+        if foreign and self._way_back.is_due(self._num_steps) and not self._snapshots.candidate:
+            self._way_back.capture(self._num_steps)  # a scheduler that writes at every step leaves no other moment
         why = self._controller.reason
         reason = reasons.adaptation(seen.hyperparams, proposed, self._applied, foreign) + (f" {why}" if why else "")
         action = Action.HOLD if self._applied == seen.hyperparams else Action.ADAPT
@@ -289,7 +294,7 @@ class Tuner(PlainState):
             return None
         if move is Move.KEEP and not self._snapshots.has(ORIGIN):
             self._recovery.anchor_scale(launch.level, self._num_steps)
-        discarded = self._recovery.follow_launch(move, self._num_steps, launch.level)
+        discarded = self._way_back.follow_launch(move, self._num_steps, launch.level)
         self._run.set_hyperparams({"lr": launch.lr})
         self._applied = self._run.get_hyperparams()
         if launch.is_done:

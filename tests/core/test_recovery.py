@@ -143,7 +143,7 @@ def test_loading_is_all_or_nothing():
     for loss in (3.0, 2.0, 1.0, 0.5):
         donor.step(loss)
     state = donor.state_dict()
-    state["recovery"]["snapshots"]["scope"] = "none"
+    state["recovery"]["way_back"]["snapshots"]["scope"] = "none"
     before = tuner.state_dict()
     with pytest.raises(ValueError, match="scope"):
         tuner.load_state_dict(state)
