@@ -9,6 +9,12 @@ from enum import Enum
 
 from autotunenet.state import PlainState
 
+_STANDSTILL = 1e-4
+"""Share of the user's lr that is in force while the noise is measured."""
+
+_SMALLEST = 1e-12
+"""Least magnitude of a loss that relative progress is measured by."""
+
 
 class Move(Enum):
     """What the tuner has to do after a step of the launch."""
@@ -23,11 +29,21 @@ class Launch(PlainState):
     """Tries learning rates in the running training, keeps what they learn, and takes back what they break.
 
     The first `num_calibration` steps hardly move: they measure the loss where the training starts, and how much it
-    varies from batch to batch. Then trials of at most `window` steps follow, the first at the user's lr. A trial fails
-    when the loss rises by more than its noise explains, or when a larger lr no longer learns faster; what it did is
-    taken back then. A trial that passes is kept, and the next one is `grow` times larger, or lies between the largest
-    lr that passed and the smallest that failed. Where even the first trial fails, lr falls by `shrink` until a trial
-    survives; that one still is too high, so the climb starts a factor `down` below it, from the first state.
+    varies from batch to batch. Then trials of at most `window` steps follow, the first at the user's lr.
+
+    * A trial fails when the loss rises by more than its noise explains. What it did is taken back.
+    * A trial that does no harm is kept, and the next lr is `grow` times larger, or lies between the largest that passed
+      and the smallest that failed. Once something has been learned a larger lr has to earn its place: it must learn
+      faster than the one before it, else that one is the answer. Half a trial is enough while nothing is learned.
+    * Where even the first trial fails, lr falls by `shrink` until a trial survives. That one still is too high, so the
+      climb starts a factor `down` below it, from the first state.
+
+    The answer stays revocable: a network that saturates or dies gives a quiet loss too. The first state is kept until
+    the loss has come down by a tenth (`prove`); where it has stopped far above that, the launch begins once more from
+    there, well below its first answer.
+
+    The idea of a probe inside the run is that of AutoLRS (Jin et al. 2021) and of lr range tests (Smith 2017); that
+    large steps are safe only once sharpness has come down is Kalra and Barkeshli 2024.
 
     Args:
         window: Steps of a trial, at least 6.
@@ -36,11 +52,20 @@ class Launch(PlainState):
         shrink: Divisor to the next trial while none has passed, above 1.
         down: Divisor from the first lr that survives, coming from above, above 1.
         resolution: The search ends when the smallest failed lr is less than this multiple of the largest passed one.
-        peak_fraction: Share of the smallest lr that failed which is never exceeded, in (0, 1].
+        peak_fraction: Share of the smallest lr that failed which the answer never exceeds, in (0, 1].
         max_steps: The launch ends after so many steps with the best it has, at least 40.
 
     Raises:
         ValueError: If an argument is out of its range.
+
+    >>> launch = Launch()
+    >>> lr, loss = launch.start(100.0), 1.0
+    >>> while not launch.is_done:  # a loss that falls with lr, up to 1
+    ...     loss = loss * (1 - 0.1 * lr) if lr < 1 else loss * 10
+    ...     move = launch.update(loss)
+    ...     loss, lr = launch.level if move is not Move.GO_ON else loss, launch.lr
+    >>> 0.05 < launch.peak < 1
+    True
     """
 
     state_names = (
@@ -60,6 +85,10 @@ class Launch(PlainState):
         "_has_learned",
         "_is_patient",
         "_speed",
+        "is_proven",
+        "max_steps",
+        "_revoked_peak",
+        "_revoked_level",
     )
 
     def __init__(
@@ -74,6 +103,16 @@ class Launch(PlainState):
         peak_fraction: float = 0.25,
         max_steps: int = 110,
     ) -> None:
+        if window < 6 or num_calibration < 3 or max_steps < 40:
+            raise ValueError(
+                "Launch: window must be at least 6, num_calibration at least 3 and max_steps at least 40, "
+                f"got {window}, {num_calibration} and {max_steps}"
+            )
+        for name, value in {"grow": grow, "shrink": shrink, "down": down, "resolution": resolution}.items():
+            if not (math.isfinite(value) and value > 1):
+                raise ValueError(f"Launch: {name} must be a finite number above 1, got {value}")
+        if not 0 < peak_fraction <= 1:
+            raise ValueError(f"Launch: peak_fraction must lie in (0, 1], got {peak_fraction}")
         self.window, self.num_calibration, self.max_steps = window, num_calibration, max_steps
         self.grow, self.shrink, self.down = grow, shrink, down
         self.resolution, self.peak_fraction = resolution, peak_fraction
@@ -92,12 +131,15 @@ class Launch(PlainState):
         self._from_above = False  # every trial so far failed
         self._has_learned = False
         self._speed = 0.0  # relative fall of the loss per step at the largest lr that passed
+        self.is_proven = False
+        self._revoked_peak = 0.0  # the first answer, where it was revoked
+        self._revoked_level = math.inf  # and where it had brought the loss
         self._is_patient = False  # full windows although nothing has been learned
 
     def start(self, lr: float) -> float:
         """Take the user's lr; return the first one to put in force."""
         self._first_lr = lr
-        self.lr = lr * 1e-4
+        self.lr = lr * _STANDSTILL
         return self.lr
 
     @property
@@ -112,18 +154,56 @@ class Launch(PlainState):
         if math.isnan(self._reference):
             return self._calibrate()
         if self._is_failing():
-            return self._fail()
+            return self._fail("the loss rose")
         if self._is_window_complete():
             return self._judge()
         if self._num_steps >= self.max_steps and self._good:
             return self._finish(Move.RETURN)
         return Move.GO_ON
 
+    def prove(self, loss: float) -> Move:
+        """Take note of a loss after the launch: KEEP once the answer is proven, RESTART where it must be revoked.
+
+        After a RESTART the launch goes on with `update`.
+        """
+        self._losses.append(loss)
+        num = len(self._losses)
+        if num % self.window:
+            return Move.GO_ON
+        level = _mean(self._losses[-self.window :])
+        error = self._noise / math.sqrt(self.window)
+        if level < self._initial - max(0.1 * abs(self._initial), 3 * error):
+            return self._end_proof("The loss has come down: the lr is proven.")
+        before = _mean(self._losses[-2 * self.window : -self.window]) if num >= 2 * self.window else math.inf
+        if num < 4 * self.window or level < before - error:
+            return Move.GO_ON
+        if self._revoked_peak:  # neither has learned: nothing speaks against the first
+            if level > self._revoked_level - error:
+                self.lr = self.peak = self._revoked_peak
+            return self._end_proof("Nothing was learned from lower either: the first answer stands.")
+        return self._revoke(level)
+
+    def _revoke(self, level: float) -> Move:
+        self.reason = f"lr {self.peak:.3g} has not brought the loss below {level:.4g}: back to the start, from lower."
+        self._revoked_peak, self._revoked_level = self.peak, level
+        self.is_done, self._has_learned, self._is_patient = False, False, True
+        self._good, self._speed, self._ceiling = 0.0, 0.0, self.peak
+        self.max_steps += self._num_steps
+        return self._climb_from(self.peak / self.down)
+
+    def _end_proof(self, reason: str) -> Move:
+        self.reason, self.is_proven, self._losses = reason, True, []
+        return Move.KEEP
+
     def _calibrate(self) -> Move:
-        if not math.isfinite(self._losses[-1]) or len(self._losses) < self.num_calibration:
+        if not math.isfinite(self._losses[-1]):
+            self._losses.pop()
+            return Move.GO_ON
+        if len(self._losses) < self.num_calibration:
             return Move.GO_ON
         self._initial = self._reference = _mean(self._losses)
         self._noise = max(1.5 * _noise(self._losses), 0.01 * abs(self._initial))
+        self.reason = f"The loss starts at {self._initial:.4g}, give or take {self._noise:.2g} a batch."
         self._try(self._first_lr)
         return Move.KEEP
 
@@ -148,16 +228,20 @@ class Launch(PlainState):
         if not self._good and self._from_above:
             # The first lr that survives, coming from above, is still too high.
             self._from_above, self._ceiling = False, 2 * self.lr
+            self.reason = f"lr {self.lr:.3g} survives; the climb starts well below it."
             return self._climb_from(self.lr / self.down)
         if self._has_risen():
-            return self._fail()
-        end = _mean(self._losses[-self._third() :])
-        speed = (self._reference - end) / max(abs(self._reference), 1e-12) / len(self._losses)
-        had_learned, self._has_learned = self._has_learned, self._has_learned or self._is_below(self._initial, 2.0)
+            return self._fail("the loss ended higher")
+        # Where nothing is learned the whole trial tells the level.
+        learns = self._has_learned or self._is_below(self._initial, 2.0)
+        end = _mean(self._losses[-self._third() :] if learns else self._losses)
+        speed = (self._reference - end) / max(abs(self._reference), _SMALLEST) / len(self._losses)
+        had_learned, self._has_learned = self._has_learned, learns
+        self.reason = f"lr {self.lr:.3g} took the loss from {self._reference:.4g} to {end:.4g}: kept."
         self._reference = end
         if self._has_learned:
             self._noise = 0.5 * (self._noise + _noise(self._losses))
-        if had_learned and speed < self._speed:  # a larger lr has to earn its place: it must learn faster
+        if had_learned and speed < self._speed:
             return self._finish(Move.KEEP)
         self._good, self._speed = self.lr, speed
         return self._next(Move.KEEP)
@@ -174,10 +258,14 @@ class Launch(PlainState):
     def _has_risen(self) -> bool:
         third = self._third()
         begin, end, error = _mean(self._losses[:third]), _mean(self._losses[-third:]), self._noise / math.sqrt(third)
-        worse_than_before = end > self._reference + max(0.03 * abs(self._reference), 1.4 * error)
-        return worse_than_before or end > begin + max(0.03 * abs(begin), 2 * error)
+        # Both sides of each comparison vary. A false alarm at the first trial would send the search down for nothing.
+        worse_than_before = end > self._reference + max(0.03 * abs(self._reference), 3.5 * error)
+        return worse_than_before or end > begin + max(0.03 * abs(begin), 4 * error)
 
-    def _fail(self) -> Move:
+    def _fail(self, why: str) -> Move:
+        self.reason = (
+            f"lr {self.lr:.3g} failed: {why}, from {self._reference:.4g} to {self._losses[-1]:.4g}. Taken back."
+        )
         self._ceiling = self.lr
         if not self._good:
             self._from_above = True
@@ -207,6 +295,7 @@ class Launch(PlainState):
 
     def _finish(self, move: Move) -> Move:
         self.is_done, self.peak = True, min(self._good, self._ceiling * self.peak_fraction)
+        self.reason += f" The launch ends after {self._num_steps} steps with lr {self.peak:.3g}."
         self._try(self.peak)
         return move
 

@@ -185,7 +185,7 @@ class Tuner(PlainState):
         value = _as_float(loss)
         self._num_steps += 1
         if self._launch and not self._launch.is_done:
-            return self._try_out(self._launch, value)
+            return self._follow_launch(self._launch, self._launch.update(value), value)
         health, outcome = self._recovery.watch(value, self._num_steps, self._applied, batch)
         self._note(value, health)
         if outcome:
@@ -193,6 +193,10 @@ class Tuner(PlainState):
         if health is Health.UNSTABLE and self._snapshots.scope != "none":  # undone without another word
             self._losses, self._worst = [], Health.STABLE.value
             return None
+        if self._launch and not self._launch.is_proven and not self._recovery.is_on_trial:
+            decision = self._prove_launch(self._launch, value)
+            if decision:
+                return decision
         if self._interval is not None and len(self._losses) >= self._interval and not self._recovery.is_on_trial:
             return self._control(sum(self._losses) / len(self._losses))
         return None
@@ -286,23 +290,39 @@ class Tuner(PlainState):
 
     # -- launch ------------------------------------------------------------------------------------------------------
 
-    def _try_out(self, launch: Launch, loss: float) -> Decision | None:
+    def _follow_launch(self, launch: Launch, move: Move, loss: float) -> Decision | None:
         """Go on with the search for lr: keep what a trial has learned, or take it back."""
-        tried = self._run.get_hyperparams()
-        move = launch.update(loss)
         if move is Move.GO_ON:
             return None
         if move is Move.KEEP and not self._snapshots.has(ORIGIN):
             self._recovery.anchor_scale(launch.level, self._num_steps)
         discarded = self._way_back.follow_launch(move, self._num_steps, launch.level)
+        return self._put_in_force(launch, loss, discarded)
+
+    def _put_in_force(self, launch: Launch, loss: float, discarded: int) -> Decision:
+        seen = Observation(self._num_steps, loss, self._applied)
         self._run.set_hyperparams({"lr": launch.lr})
         self._applied = self._run.get_hyperparams()
         if launch.is_done:
             self._recovery.begin(launch.level, self._num_steps)
             self._controller.follow(self._applied)
-        seen = Observation(self._num_steps, loss, tried)
-        decision = Decision(seen, Health.STABLE, Action.PROBE, tried, self._applied, discarded, launch.reason)
-        return self._close_interval(decision)
+        tried, applied = seen.hyperparams, self._applied
+        return self._close_interval(
+            Decision(seen, Health.STABLE, Action.PROBE, tried, applied, discarded, launch.reason)
+        )
+
+    def _prove_launch(self, launch: Launch, loss: float) -> Decision | None:
+        """See whether the lr that was found does learn; begin once more where it does not."""
+        answer = launch.peak
+        if launch.prove(loss) is Move.RESTART:
+            return self._follow_launch(launch, Move.RESTART, loss)
+        if not launch.is_proven:
+            return None
+        self._snapshots.discard(ORIGIN)
+        self._snapshots.release()
+        if launch.peak == answer:
+            return None
+        return self._put_in_force(launch, loss, discarded=0)
 
     # -- resume ------------------------------------------------------------------------------------------------------
 
