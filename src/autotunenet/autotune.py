@@ -12,7 +12,7 @@ from autotunenet.launch import Launch
 from autotunenet.snapshots import Scope, SnapshotBuffer
 from autotunenet.space import Float, SearchSpace
 from autotunenet.tuner import Tuner
-from autotunenet.types import Stateful, TrainingRun
+from autotunenet.types import ScheduledRun, Stateful, TrainingRun
 
 if TYPE_CHECKING:
     from torch import nn
@@ -68,7 +68,9 @@ def AutoTuneNet(  # noqa: N802 - the product's name
     """
     from autotunenet.adapters.pytorch import TorchRun
 
-    lr = next((float(group["lr"]) for group in optimizer.param_groups if float(group["lr"]) > 0), 0.0)
+    # A scheduler that warms up has already scaled lr down, perhaps to zero; initial_lr is what the user gave.
+    lrs = [float(group.get("initial_lr", group["lr"])) for group in optimizer.param_groups]
+    lr = next((value for value in lrs if value > 0), 0.0)
     if space is None:
         if lr <= 0:
             raise ValueError("the optimizer's lr is 0 in every group; give it a positive one, or give a search space")
@@ -103,13 +105,16 @@ def make_tuner(
         launch: Whether to find the lr in the first steps.
         bayesian: Whether to move away from the plan on evidence.
         attribution: Whether to find out after an alarm whose fault it was.
-        land: Whether lr comes down at the end, or on a plateau where the end is not known.
+        land: Whether lr comes down at the end, or on a plateau where the end is not known. An LR scheduler of the
+            user's, made before the tuner, takes its place.
         seed: Seed of the controller.
         **options: Of `Tuner`: replay, mode, monitor, guard, snapshot_every, ...
 
     Raises:
         ValueError: If an argument is out of its range, or lr is not tuned.
     """
+    if isinstance(run, ScheduledRun) and run.has_schedule:
+        land = False  # the user's schedule says when
     if interval is None:
         interval = 20 if total_steps is None else min(max(total_steps // 100, 5), 500)
     return Tuner(

@@ -158,7 +158,7 @@ class Launch(PlainState):
         if self._is_window_complete():
             return self._judge()
         if self._num_steps >= self.max_steps and self._good:
-            return self._finish(Move.RETURN)
+            return self._finish(Move.RETURN, "Time is up")
         return Move.GO_ON
 
     def prove(self, loss: float) -> Move:
@@ -197,8 +197,7 @@ class Launch(PlainState):
 
     def _calibrate(self) -> Move:
         if not math.isfinite(self._losses[-1]):
-            self._losses.pop()
-            return Move.GO_ON
+            return self._wait()
         if len(self._losses) < self.num_calibration:
             return Move.GO_ON
         self._initial = self._reference = _mean(self._losses)
@@ -206,6 +205,14 @@ class Launch(PlainState):
         self.reason = f"The loss starts at {self._initial:.4g}, give or take {self._noise:.2g} a batch."
         self._try(self._first_lr)
         return Move.KEEP
+
+    def _wait(self) -> Move:
+        """Undo a step whose loss is not a number before anything was tried; that is no matter of lr."""
+        self.reason = f"The loss is {self._losses.pop()} before any lr was tried: look at the data. Taken back."
+        if self._num_steps < self.max_steps:
+            return Move.RETURN
+        self._good, self.is_proven = self._first_lr, True
+        return self._finish(Move.RETURN, self.reason.rstrip("."))
 
     def _is_failing(self) -> bool:
         loss, level, scale = self._losses[-1], self._reference, abs(self._initial)
@@ -236,14 +243,17 @@ class Launch(PlainState):
         learns = self._has_learned or self._is_below(self._initial, 2.0)
         end = _mean(self._losses[-self._third() :] if learns else self._losses)
         speed = (self._reference - end) / max(abs(self._reference), _SMALLEST) / len(self._losses)
-        had_learned, self._has_learned = self._has_learned, learns
+        if self._has_learned and speed < self._speed:  # a larger lr has to earn its place
+            if end >= self._reference:
+                return self._finish(
+                    Move.RETURN, f"lr {self.lr:.3g} took the loss from {self._reference:.4g} to {end:.4g}"
+                )
+            self._reference = end
+            return self._finish(Move.KEEP, f"lr {self.lr:.3g} learned no faster than {self._good:.3g}")
         self.reason = f"lr {self.lr:.3g} took the loss from {self._reference:.4g} to {end:.4g}: kept."
-        self._reference = end
-        if self._has_learned:
+        self._good, self._speed, self._reference, self._has_learned = self.lr, speed, end, learns
+        if learns:
             self._noise = 0.5 * (self._noise + _noise(self._losses))
-        if had_learned and speed < self._speed:
-            return self._finish(Move.KEEP)
-        self._good, self._speed = self.lr, speed
         return self._next(Move.KEEP)
 
     def _third(self) -> int:
@@ -277,7 +287,7 @@ class Launch(PlainState):
         """Choose the next trial, or end."""
         is_narrow = self._ceiling / self._good < self.resolution
         if self._num_steps >= self.max_steps or (is_narrow and (self._has_learned or self._is_patient)):
-            return self._finish(move)
+            return self._finish(move, self.reason.rstrip("."))
         if is_narrow:  # an lr that did no harm, but taught nothing either: that is no choice yet
             self._is_patient = True
             self._good = 0.0
@@ -293,9 +303,9 @@ class Launch(PlainState):
     def _try(self, lr: float) -> None:
         self.lr, self._losses = lr, []
 
-    def _finish(self, move: Move) -> Move:
+    def _finish(self, move: Move, why: str) -> Move:
         self.is_done, self.peak = True, min(self._good, self._ceiling * self.peak_fraction)
-        self.reason += f" The launch ends after {self._num_steps} steps with lr {self.peak:.3g}."
+        self.reason = f"{why}. The launch ends after {self._num_steps} steps with lr {self.peak:.3g}."
         self._try(self.peak)
         return move
 

@@ -26,7 +26,17 @@ from autotunenet.recovery import Outcome, Recovery, Replay
 from autotunenet.snapshots import SnapshotBuffer
 from autotunenet.space import SearchSpace
 from autotunenet.state import PlainState, check_keys
-from autotunenet.types import Action, Decision, Health, Hyperparams, Observation, Stateful, TrainingRun, is_finite
+from autotunenet.types import (
+    Action,
+    Decision,
+    Health,
+    Hyperparams,
+    Observation,
+    ScheduledRun,
+    Stateful,
+    TrainingRun,
+    is_finite,
+)
 from autotunenet.way_back import ORIGIN, WayBack
 
 logger = logging.getLogger(__name__)
@@ -155,6 +165,7 @@ class Tuner(PlainState):
         first = self._first_values(initial)
         if self._launch:
             first["lr"] = self._launch.start({**initial, **first}["lr"])
+            self._override_schedule(True)
         run.set_hyperparams(first)
         self._applied = run.get_hyperparams()
         self._way_back.capture(step=0)
@@ -301,7 +312,9 @@ class Tuner(PlainState):
 
     def _put_in_force(self, launch: Launch, loss: float, discarded: int) -> Decision:
         seen = Observation(self._num_steps, loss, self._applied)
-        self._run.set_hyperparams({"lr": launch.lr})
+        self._override_schedule(not launch.is_done)
+        top = self._run.schedule_top if launch.is_done and isinstance(self._run, ScheduledRun) else 1.0
+        self._run.set_hyperparams({"lr": launch.lr / top})
         self._applied = self._run.get_hyperparams()
         if launch.is_done:
             self._recovery.begin(launch.level, self._num_steps)
@@ -310,6 +323,11 @@ class Tuner(PlainState):
         return self._close_interval(
             Decision(seen, Health.STABLE, Action.PROBE, tried, applied, discarded, launch.reason)
         )
+
+    def _override_schedule(self, active: bool) -> None:
+        """A trial needs exactly its lr, also where a schedule warms up from zero."""
+        if isinstance(self._run, ScheduledRun):
+            self._run.override_schedule(active)
 
     def _prove_launch(self, launch: Launch, loss: float) -> Decision | None:
         """See whether the lr that was found does learn; begin once more where it does not."""

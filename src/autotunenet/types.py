@@ -158,6 +158,25 @@ class TrainingRun(Protocol):
         ...
 
 
+@runtime_checkable
+class ScheduledRun(Protocol):
+    """A run whose lr somebody else's schedule may play on; the tuner scales it instead of fighting it."""
+
+    @property
+    def has_schedule(self) -> bool:
+        """Whether there is such a schedule now."""
+        ...
+
+    @property
+    def schedule_top(self) -> float:
+        """Largest factor on the lr in force that the schedule is known to reach, above 0; 1 where nothing is known."""
+        ...
+
+    def override_schedule(self, active: bool) -> None:
+        """While active, steps use exactly the lr that is set, whatever the schedule says."""
+        ...
+
+
 def is_finite(values: Hyperparams) -> bool:
     """Whether every value is a finite number.
 

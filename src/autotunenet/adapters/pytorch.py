@@ -162,6 +162,18 @@ class TorchRun:
         return ratio("lr", read(group, "lr"), base) if base else 1.0
 
     @property
+    def has_schedule(self) -> bool:
+        """Whether there is an LR scheduler now that this run scales."""
+        self._begin()
+        return self._modulation is not None
+
+    @property
+    def schedule_top(self) -> float:
+        """Largest factor on the lr in force that the schedule is known to reach: that of `OneCycleLR`; else 1."""
+        tops = [g["max_lr"] / g["initial_lr"] for g in self._groups if "max_lr" in g and float(g.get("initial_lr", 0))]
+        return max(1.0, *map(float, tops)) if tops and self.has_schedule else 1.0
+
+    @property
     def effective_lr(self) -> float:
         """The lr that the next optimizer step will use, in the group that speaks for all."""
         modulation = self._settled()
