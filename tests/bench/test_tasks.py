@@ -97,7 +97,7 @@ def test_unknown_hyperparameters_are_refused():
         task.build({"lr": 0.1, "dropout": 0.5}, 0, task.load(DataSource())[0])
 
 
-@pytest.mark.parametrize("lr", [0.0, -1.0, float("nan"), float("inf"), 1e-9, 11.0])
+@pytest.mark.parametrize("lr", [0.0, -1.0, float("nan"), float("inf"), 1e-9, 1e5])
 def test_an_impossible_initial_lr_is_refused(lr):
     with pytest.raises(ValidationError, match="lr"):
         MnistCnn(lr=lr)

@@ -22,7 +22,7 @@ from autotunenet_bench.config.models import (
 )
 from autotunenet_bench.types import DataInfo
 
-PROTOCOL_VERSION = "1.0"
+PROTOCOL_VERSION = "1.1"
 """Of the measurement rules. Results with the same Major.Minor may be compared."""
 
 

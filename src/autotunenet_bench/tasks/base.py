@@ -17,7 +17,7 @@ from autotunenet_bench.data import DataSource, as_tensor_batches, stream_seed
 from autotunenet_bench.types import Batch, Batches, DataInfo, TaskData, Workload
 
 _DEFAULT_LR = {"adam": 1e-3, "adamw": 1e-3, "sgd": 0.05}
-_HIGHEST_LR = {"adam": 10.0, "adamw": 10.0, "sgd": 100.0}
+_HIGHEST_LR = {"adam": 100.0, "adamw": 100.0, "sgd": 10_000.0}
 _DEFAULT_WEIGHT_DECAY = {"adam": 0.0, "adamw": 0.01, "sgd": 0.0}
 
 
@@ -56,7 +56,7 @@ class Task(BaseModel, ABC):
     @property
     def space(self) -> SearchSpace:
         """What may be tuned, within which bounds."""
-        return SearchSpace({"lr": Float(1e-6, _HIGHEST_LR[self.optimizer], log=True)})
+        return SearchSpace({"lr": Float(1e-8, _HIGHEST_LR[self.optimizer], log=True)})
 
     @property
     def defaults(self) -> dict[str, float]:
