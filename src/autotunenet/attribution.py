@@ -94,7 +94,8 @@ class Attribution:
             return True
         if len(again) < 3 or self.is_raised(again[:1], before):
             return False
-        return self.is_raised(again[-2:], replace(before, level=max(again[0], before.level)))
+        # The smaller of two, for one may stand out by itself.
+        return self.is_raised([min(again[-2:])], replace(before, level=max(again[0], before.level)))
 
     def judge(self, before: Baseline, *, suspect: Sequence[float], again: Sequence[float]) -> Verdict:
         """Return the verdict.

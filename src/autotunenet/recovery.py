@@ -19,7 +19,7 @@ from autotunenet import reasons
 from autotunenet.attribution import Attribution, Baseline, Verdict, noise_of
 from autotunenet.monitors import Monitor
 from autotunenet.state import PlainState, check_keys
-from autotunenet.types import Action, Cause, Health, Hyperparams, TrainingRun
+from autotunenet.types import Action, Cause, Health, Hyperparams, InspectableRun, TrainingRun
 from autotunenet.way_back import WayBack
 
 Replay = Callable[[Any], Any]
@@ -33,6 +33,12 @@ _MEMORY = 32
 
 _MOVED = 1.2
 """A knob counts as moved where lr is this many times what it was at the good state."""
+
+_MIN_RISE = 3
+"""Losses in a row that are not healthy which an alarm needs, so that there is something to judge."""
+
+_MIN_NON_FINITE = 4
+"""The same for losses that are not finite while the weights are: the signal is broken, not the network."""
 
 _PROBATION = 12
 """Losses after a return to the suspect state in which it has to come down to where the good one had come."""
@@ -77,6 +83,7 @@ class Recovery(PlainState):
         "_rise",
         "_again",
         "_trial_start",
+        "_num_unseen",
         "_rival",
         "_since_return",
         "_in_force",
@@ -107,6 +114,7 @@ class Recovery(PlainState):
         self._again: list[float] = []  # losses of the good state in a trial
         self._batches: list[Any] = []  # what they came from
         self._trial_start = 0  # step of the alarm; 0: no trial is on
+        self._num_unseen = 0  # losses of the trial that were not finite while the weights were
         self._rival: float | None = None  # level that a state which was returned to has to reach
         self._since_return: list[float] = []  # its losses
         self._in_force: Hyperparams = {}  # at the last alarm
@@ -139,6 +147,8 @@ class Recovery(PlainState):
             return Health.SUSPECT, self._continue_trial(loss, step, batch)
         health = self.monitor.update(loss, step)
         self._note(loss, health)
+        if health is Health.UNSTABLE and self._scope != "none" and not self._is_confirmed(loss):
+            health = Health.SUSPECT
         if health is Health.UNSTABLE and self._scope != "none":
             return health, self._respond(loss, step)
         if self._rival is not None:
@@ -163,6 +173,17 @@ class Recovery(PlainState):
             # This loss was computed on exactly the restored state. If that is bad already, the state is not to blame.
             self._num_futile_in_row = 0 if health is Health.STABLE else self._num_futile_in_row + 1
             self._just_restored = False
+
+    def _is_confirmed(self, loss: float) -> bool:
+        """Whether an alarm is more than single losses that stand out, which a verdict could not be built on."""
+        if self._attribution is None or self._scope != "full":
+            return True
+        if not math.isfinite(loss) and not self._has_finite_weights():
+            return True
+        return len(self._rise) >= (_MIN_RISE if math.isfinite(loss) else _MIN_NON_FINITE)
+
+    def _has_finite_weights(self) -> bool:
+        return isinstance(self._run, InspectableRun) and self._run.has_finite_weights()
 
     # -- an alarm ----------------------------------------------------------------------------------------------------
 
@@ -252,13 +273,16 @@ class Recovery(PlainState):
         target = self.way_back.cut_by(self._backoff**self.num_rollbacks_in_row)
         snapshot = snapshots.restore()
         self._run.set_hyperparams(target)  # its own values, or what the rollbacks since have made of them
-        self._trial_start, self._again, self._batches = step, [], []
+        self._trial_start, self._again, self._batches, self._num_unseen = step, [], [], 0
         return self._outcome(Action.PROBE, 0, reasons.alarm(loss, snapshot))
 
     def _continue_trial(self, loss: float, step: int, batch: Any) -> Outcome | None:
         attribution, good = self._attribution, self.way_back.snapshots.good_or_first()
         if attribution is None:
             raise RuntimeError("a trial is on, but there is no attribution to judge it")
+        if not math.isfinite(loss) and self._num_unseen < _MIN_NON_FINITE and self._has_finite_weights():
+            self._num_unseen += 1  # a gap in the signal says nothing
+            return None
         self._again.append(loss)
         self._batches.append(batch)
         before = Baseline(good.loss, noise_of(self._recent), self._scale)
@@ -316,7 +340,10 @@ class Recovery(PlainState):
 
     def _return(self, step: int, verdict: Verdict) -> Outcome:
         """Go back to the suspect state, which was not to blame; where the data have changed, that has to show yet."""
-        self.way_back.snapshots.restore_from(SUSPECT)
+        snapshots, good = self.way_back.snapshots, self.way_back.snapshots.good_or_first().hyperparams
+        suspect = snapshots.restore_from(SUSPECT).hyperparams
+        if "lr" in good:  # an lr that was raised just before has not been proven in the new world
+            self._run.set_hyperparams({"lr": min(good["lr"], suspect["lr"])})
         if verdict.cause is Cause.DATA:
             self._rival, self._since_return = median(self._again[-3:]), []
         return self._stay(step, verdict, num_discarded=len(self._again))

@@ -21,7 +21,7 @@ from autotunenet.attribution import Attribution
 from autotunenet.controllers import Controller
 from autotunenet.guards import Guard, chain, max_delta, within
 from autotunenet.launch import Launch, Move
-from autotunenet.monitors import Collapse, Monitor, NonFinite, Overshoot, Regression, Spike, WorstOf
+from autotunenet.monitors import Monitor, default_monitor
 from autotunenet.recovery import Outcome, Recovery, Replay
 from autotunenet.snapshots import SnapshotBuffer
 from autotunenet.space import SearchSpace
@@ -55,8 +55,8 @@ class Tuner(PlainState):
         space: What may be tuned and in which box. Its names are the run's.
         controller: Proposes.
         guard: Bounds a proposal. None: ``chain(max_delta(0.5), within(space))``. Rollbacks are exempt.
-        monitor: Judges every step. None: non-finite, overshoot, regression, spike and collapse,
-            with their defaults.
+        monitor: Judges every step. None: non-finite, overshoot, regression, spike, collapse
+            and change point, with their defaults.
         snapshots: The way back. None: ``SnapshotBuffer(run, "full")``.
         interval: Control interval in optimizer steps, or None for one control step a call of `observe`.
         backoff: Factor in (0, 1) on lr (on every tuned value, where lr is not tuned) after a rollback; n rollbacks in a
@@ -147,7 +147,7 @@ class Tuner(PlainState):
         self._recovery = Recovery(
             run,
             self._way_back,
-            WorstOf(NonFinite(), Overshoot(), Regression(), Spike(), Collapse()) if monitor is None else monitor,
+            default_monitor() if monitor is None else monitor,
             backoff=backoff,
             max_futile=max_futile,
             max_rollbacks=max_rollbacks,

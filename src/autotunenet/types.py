@@ -177,6 +177,15 @@ class ScheduledRun(Protocol):
         ...
 
 
+@runtime_checkable
+class InspectableRun(Protocol):
+    """A run that can tell a broken network from a broken signal."""
+
+    def has_finite_weights(self) -> bool:
+        """Whether every weight is a finite number. Waits for an accelerator; asked only when a loss is not finite."""
+        ...
+
+
 def is_finite(values: Hyperparams) -> bool:
     """Whether every value is a finite number.
 

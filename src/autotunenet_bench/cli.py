@@ -216,6 +216,56 @@ def report(
         _show_result(result, out)
 
 
+@app.command()
+def attribution(
+    *,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, metavar="N", help="Seeds of every task and optimizer.")] = 2,
+    tasks: Annotated[
+        list[str] | None, typer.Option("--task", metavar="NAME", help="Only this task; many times.")
+    ] = None,
+    optimizers: Annotated[
+        list[str] | None, typer.Option("--optimizer", metavar="NAME", help="Only this optimizer; many times.")
+    ] = None,
+    launch: Annotated[bool, typer.Option("--launch", help="Let the tuner find its own lr first.")] = False,
+    replay: Annotated[bool, typer.Option("--replay", help="Let the tuner train on stored batches again.")] = False,
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the results.")] = Path(
+        "results/attribution"
+    ),
+    workers: Workers = None,
+    data_dir: DataDir = None,
+    download: Download = False,
+) -> None:
+    """Break trainings in known ways, and see whose fault the tuner says it was.
+
+    \b
+    Examples:
+      autotunenet-bench attribution
+      autotunenet-bench attribution --task digits_mlp --optimizer sgd --seeds 1
+      autotunenet-bench attribution --replay --out results/attribution_replay
+    """  # noqa: D301
+    with _interruptible(), _system_errors(out, "name another folder with --out"):
+        from autotunenet_bench.attribution.command import RefusedError, run_command
+
+        try:
+            page, num_failed = run_command(
+                out,
+                tasks=tasks,
+                optimizers=optimizers,
+                num_seeds=seeds,
+                launch=launch,
+                replay=replay,
+                num_workers=workers,
+                data=(data_dir, download),
+            )
+        except RefusedError as error:
+            _refuse(str(error))
+        _say(page)
+        _say(f"Files: {out}")
+        if num_failed:
+            _say(f"{_count(num_failed, 'training')} failed; their folders hold error.txt", err=True)
+            raise typer.Exit(EXIT_FAILED)
+
+
 def _execute(
     name: str,
     overrides: list[str],

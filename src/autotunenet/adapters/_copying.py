@@ -74,6 +74,11 @@ def params_of(optimizer: Optimizer) -> list[Tensor]:
     return [param for group in optimizer.param_groups for param in group["params"]]
 
 
+def are_finite(tensors: list[Tensor]) -> bool:
+    """Whether every number in every tensor is finite. Waits for an accelerator."""
+    return all(bool(torch.isfinite(tensor).all()) for tensor in tensors)
+
+
 def live_tree(model: nn.Module, optimizer: Optimizer, is_kept: Callable[[str], bool]) -> dict[str, Any]:
     """Return the live state as nested dicts and lists that share its tensors; of the groups, the entries `is_kept`.
 

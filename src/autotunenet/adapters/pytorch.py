@@ -9,7 +9,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from autotunenet.adapters._copying import TreeCopier, check_same, live_tree, params_of, restore_state
+from autotunenet.adapters._copying import TreeCopier, are_finite, check_same, live_tree, params_of, restore_state
 from autotunenet.adapters._groups import (
     ParamGroup,
     base_value,
@@ -254,6 +254,10 @@ class TorchRun:
             extra.load_state_dict(TreeCopier.cloned(saved))
 
     # -- resume ------------------------------------------------------------------------------------------------------
+
+    def has_finite_weights(self) -> bool:
+        """Whether every parameter that is trained is a finite number."""
+        return are_finite(params_of(self.optimizer))
 
     def state_dict(self) -> dict[str, Any]:
         """Return what cannot be read off the groups: their ratios, which a schedule may take to zero; the modulation.

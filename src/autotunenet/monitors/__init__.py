@@ -30,4 +30,10 @@ __all__ = [
     "Regression",
     "Spike",
     "WorstOf",
+    "default_monitor",
 ]
+
+
+def default_monitor() -> Monitor:
+    """Return what judges a run where nobody says otherwise: all of them, with their defaults."""
+    return WorstOf(NonFinite(), Overshoot(), Regression(), Spike(), Collapse(), ChangePoint())
