@@ -16,7 +16,7 @@ FLOORS = [
     {"surrogates"},
     {"attribution", "controllers", "guards", "launch", "monitors", "snapshots"},
     {"reasons"},
-    {"way_back"},
+    {"way_back", "replaying"},
     {"recovery"},
     {"tuner"},
     {"adapters", "testing"},

@@ -124,39 +124,52 @@ class Attribution:
         )
         return Verdict(Cause.NOISE, evidence, text)
 
-    def judge_pairs(self, before: Baseline, *, suspect: Sequence[float], again: Sequence[float]) -> Verdict:
-        """Return the verdict where both states have trained on the same batches: a paired comparison.
+    def judge_twin(
+        self,
+        before: Baseline,
+        *,
+        changed: bool,
+        at_good: Sequence[float],
+        twin: Sequence[float],
+        suspect: Sequence[float],
+    ) -> Verdict:
+        """Return the verdict where a twin has trained on the suspect's own batches with the old values.
 
-        The knob has done harm where the mean difference is more than `num_errors` standard errors and a tenth of the
-        good state's mean loss.
+        The knob has done harm where the mean paired difference is more than three standard errors and a tenth of the
+        twin's mean loss. Where it has not, but the suspect gives bad losses on data that have not changed, the twin
+        gives them too: then it is the updates that break the run, with the old values as with the new.
 
         Args:
             before: What the good state had given.
-            suspect: Losses of the suspect state, from its own values, batch by batch.
-            again: Losses of the good state on the same batches, from its own values.
+            changed: Whether the good state itself gives bad losses on the new batches.
+            at_good: Those losses.
+            twin: Losses of the twin, batch by batch.
+            suspect: Losses of the suspect on the same batches.
         """
-        differences = [a - b for a, b in zip(suspect, again, strict=True)]
-        mean_again, mean = _mean(again), _mean(differences)
+        differences = [a - b for a, b in zip(suspect, twin, strict=True)]
+        mean_twin, mean = _mean(twin), _mean(differences)
         error = math.sqrt(_mean([(d - mean) * (d - mean) for d in differences]) / max(1, len(differences) - 1))
-        hurt = not math.isfinite(mean) or mean > max(self.num_errors * error, 0.1 * abs(mean_again))
-        changed = self.is_raised(again, before)
-        cause = {(True, False): Cause.KNOB, (True, True): Cause.BOTH, (False, True): Cause.DATA}.get(
-            (hurt, changed), Cause.NOISE
-        )
+        floor = max(_PAIRED_RTOL * abs(mean_twin), self.atol * abs(before.scale))
+        broken = not math.isfinite(_mean(suspect))
+        hurt = (broken and math.isfinite(mean_twin)) or mean > max(_PAIRED_ERRORS * error, floor)
+        if changed:
+            cause = Cause.BOTH if hurt else Cause.DATA
+        else:
+            cause = Cause.KNOB if hurt or broken or self.is_raised(suspect, before) else Cause.NOISE
         evidence = {
             "loss_before": before.level,
+            "loss_again": _median(at_good),
+            "twin_loss": mean_twin,
             "suspect_loss": _mean(suspect),
-            "loss_again": mean_again,
             "mean_difference": mean,
             "standard_error": error,
         }
-        return Verdict(
-            cause,
-            evidence,
-            f"On the same {len(again)} batches the changed state gave {_mean(suspect):.4g} and the good one "
-            f"{mean_again:.4g}, where it had given {before.level:.4g} (difference {mean:.3g}, error {error:.3g}): "
-            f"{_WORDS[cause]}",
+        text = (
+            f"The state that had given {before.level:.4g} gives {_median(at_good):.4g} on the new batches; trained on "
+            f"the same {len(twin)} batches the changed one gives {_mean(suspect):.4g}, its twin with the old values "
+            f"{mean_twin:.4g} (difference {mean:.3g}, standard error {error:.3g}): {_WORDS[cause]}"
         )
+        return Verdict(cause, evidence, text)
 
     def revise(self, rival: Baseline, losses: Sequence[float]) -> Verdict:
         """Return the verdict on a state that was returned to and has not come down to `rival` since."""
@@ -174,6 +187,12 @@ class Attribution:
         rival = Baseline(_median(again[later]), max(before.noise, noise_of(again)), before.scale)
         return self.is_raised(suspect[later], rival)
 
+
+_PAIRED_ERRORS = 3.0
+"""Standard errors that a mean paired difference has to exceed."""
+
+_PAIRED_RTOL = 0.1
+"""And the share of the twin's mean loss."""
 
 _WORDS = {
     Cause.KNOB: "it was the knob, not the data",

@@ -10,23 +10,16 @@ loss -> monitor.update -> healthy: keep the way back
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
 from autotunenet import reasons
 from autotunenet.attribution import Attribution, Baseline, Verdict, noise_of
 from autotunenet.monitors import Monitor
+from autotunenet.replaying import MAX_BATCHES, SUSPECT, TWIN, Reenactment, Replay
 from autotunenet.state import PlainState, check_keys
-from autotunenet.types import Action, Cause, Health, Hyperparams, InspectableRun, TrainingRun
+from autotunenet.types import Action, Cause, Health, Hyperparams, InspectableRun, Outcome, TrainingRun
 from autotunenet.way_back import WayBack
-
-Replay = Callable[[Any], Any]
-"""Trains one stored batch, as the user's loop does, and returns its loss."""
-
-SUSPECT, TWIN = "suspect", "twin"
-"""Slots: the state at the alarm, and where the good one has come in a trial."""
 
 _MEMORY = 32
 """Losses that are remembered, for levels and noise."""
@@ -42,32 +35,6 @@ _MIN_NON_FINITE = 4
 
 _PROBATION = 12
 """Losses after a return to the suspect state in which it has to come down to where the good one had come."""
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What was done about an alarm.
-
-    Attributes:
-        action: PROBE at the start of a trial; ROLLBACK, RESTORE_SUSPECT, ACCEPT, or HOLD where nothing is left to do.
-        in_force: The values under which the alarm came.
-        discarded_steps: Optimizer steps thrown away.
-        reason: One sentence for a person.
-        cause: The verdict, where there was a trial.
-        evidence: Its numbers.
-    """
-
-    action: Action
-    in_force: Hyperparams
-    discarded_steps: int
-    reason: str
-    cause: Cause | None = None
-    evidence: Mapping[str, float] = field(default_factory=dict)
-
-    @property
-    def world_changed(self) -> bool:
-        """Whether evidence from before no longer counts."""
-        return self.action is Action.ACCEPT or self.cause in (Cause.DATA, Cause.BOTH)
 
 
 class Recovery(PlainState):
@@ -102,7 +69,8 @@ class Recovery(PlainState):
         replay: Replay | None = None,
     ) -> None:
         self._run, self.way_back, self.monitor = run, way_back, monitor
-        self._backoff, self._attribution, self._replay = backoff, attribution, replay
+        self._backoff, self._attribution = backoff, attribution
+        self._twin = Reenactment(run, way_back.snapshots, replay, attribution) if replay and attribution else None
         self._max_futile, self._max_rollbacks = max_futile, max_rollbacks
         self.num_rollbacks_in_row = 0
         self._num_futile_in_row = 0
@@ -113,6 +81,7 @@ class Recovery(PlainState):
         self._rise: list[float] = []  # losses since the last stable one
         self._again: list[float] = []  # losses of the good state in a trial
         self._batches: list[Any] = []  # what they came from
+        self._ring: list[tuple[int, Any]] = []  # steps and batches since the good state, for its twin
         self._trial_start = 0  # step of the alarm; 0: no trial is on
         self._num_unseen = 0  # losses of the trial that were not finite while the weights were
         self._rival: float | None = None  # level that a state which was returned to has to reach
@@ -147,6 +116,8 @@ class Recovery(PlainState):
             return Health.SUSPECT, self._continue_trial(loss, step, batch)
         health = self.monitor.update(loss, step)
         self._note(loss, health)
+        if self._twin and batch is not None:
+            self._ring = [*self._ring, (step, batch)][-MAX_BATCHES - 1 :]
         if health is Health.UNSTABLE and self._scope != "none" and not self._is_confirmed(loss):
             health = Health.SUSPECT
         if health is Health.UNSTABLE and self._scope != "none":
@@ -154,6 +125,8 @@ class Recovery(PlainState):
         if self._rival is not None:
             return health, self._check_return(loss, step)
         if self.way_back.keep(loss, step, health, applied):
+            good = self.way_back.snapshots.good_or_first()
+            self._ring = [item for item in self._ring if item[0] > good.step]
             self.num_rollbacks_in_row = self._num_futile_in_row = 0
             self.is_holding = False
         return health, None
@@ -271,13 +244,35 @@ class Recovery(PlainState):
         snapshots.discard()
         snapshots.capture(step, SUSPECT)
         target = self.way_back.cut_by(self._backoff**self.num_rollbacks_in_row)
-        snapshot = snapshots.restore()
-        self._run.set_hyperparams(target)  # its own values, or what the rollbacks since have made of them
         self._trial_start, self._again, self._batches, self._num_unseen = step, [], [], 0
+        if self._twin and 0 < len(self._ring) <= MAX_BATCHES and (outcome := self._reenact(self._twin, step, target)):
+            return outcome
+        snapshot = snapshots.good_or_first()
+        if not snapshots.has(TWIN):
+            snapshots.restore()
+            self._run.set_hyperparams(target)  # its own values, or what the rollbacks since have made of them
         return self._outcome(Action.PROBE, 0, reasons.alarm(loss, snapshot))
 
+    def _reenact(self, twin: Reenactment, step: int, values: Hyperparams) -> Outcome | None:
+        """Judge by an exact twin. None: the data have changed, and only a race can tell whether the knob did harm."""
+        batches = [batch for _, batch in self._ring]
+        num_since_onset = min(len(self._rise), len(batches))
+        verdict = twin.judge(self._baseline(), batches, num_since_onset, values, step)
+        snapshots = self.way_back.snapshots
+        if verdict.cause is Cause.DATA and self._has_moved():
+            snapshots.restore_from(TWIN)
+            return None
+        if verdict.cause in (Cause.DATA, Cause.NOISE):
+            snapshots.restore_from(SUSPECT)
+            return self._end_trial(self._stay(step, verdict, num_discarded=0))
+        if verdict.evidence["mean_difference"] > 0 and math.isfinite(verdict.evidence["twin_loss"]):
+            snapshots.restore_from(TWIN)
+            self._again = [verdict.evidence["twin_loss"]]
+            return self._end_trial(self._stay_back(step, verdict))
+        return self._end_trial(self._roll_back(self._rise[-1], step, verdict))
+
     def _continue_trial(self, loss: float, step: int, batch: Any) -> Outcome | None:
-        attribution, good = self._attribution, self.way_back.snapshots.good_or_first()
+        attribution = self._attribution
         if attribution is None:
             raise RuntimeError("a trial is on, but there is no attribution to judge it")
         if not math.isfinite(loss) and self._num_unseen < _MIN_NON_FINITE and self._has_finite_weights():
@@ -285,45 +280,52 @@ class Recovery(PlainState):
             return None
         self._again.append(loss)
         self._batches.append(batch)
-        before = Baseline(good.loss, noise_of(self._recent), self._scale)
-        hopeless = attribution.is_hopeless(self._again, before)
-        if not hopeless and len(self._again) < attribution.num_steps:
+        before = self._baseline()
+        races = self._twin is not None and self.way_back.snapshots.has(TWIN)
+        hopeless = not races and attribution.is_hopeless(self._again, before)
+        if not hopeless and len(self._again) < attribution.num_steps * (2 if races else 1):
             return None
-        rise = self._rise or [math.inf]
+        if races and self._twin:
+            return self._end_trial(self._race(self._twin, step))
+        verdict = attribution.judge(before, suspect=self._rise or [math.inf], again=self._again)
         if hopeless:
-            outcome = self._roll_back(loss, step, attribution.judge(before, suspect=rise, again=self._again))
-        elif self._replay and all(item is not None for item in self._batches):
-            outcome = self._race(step, before, attribution, self._replay)
-        else:
-            verdict = attribution.judge(before, suspect=rise, again=self._again)
-            back = verdict.cause in (Cause.KNOB, Cause.BOTH)
-            outcome = self._stay_back(step, verdict) if back else self._return(step, verdict)
-        self._trial_start, self._again, self._batches = 0, [], []
-        snapshots = self.way_back.snapshots
-        snapshots.discard(SUSPECT)
-        snapshots.discard(TWIN)
-        return outcome
+            return self._end_trial(self._roll_back(loss, step, verdict))
+        back = verdict.cause in (Cause.KNOB, Cause.BOTH)
+        return self._end_trial(self._stay_back(step, verdict) if back else self._return(step, verdict))
 
-    def _race(self, step: int, before: Baseline, attribution: Attribution, replay: Replay) -> Outcome:
-        """Train the suspect state on the very batches that the good one has just had, and compare loss by loss."""
+    def _race(self, twin: Reenactment, step: int) -> Outcome:
+        """Compare suspect and twin on the batches since; whichever goes on has trained on all of them."""
         snapshots = self.way_back.snapshots
         snapshots.capture(step, TWIN)
-        snapshots.restore_from(SUSPECT)
-        losses = [float(replay(batch)) for batch in self._batches]
-        verdict = attribution.judge_pairs(before, suspect=losses, again=self._again)
-        if verdict.cause in (Cause.KNOB, Cause.BOTH):
+        verdict = twin.race(self._baseline(), self._batches, self._again)
+        if verdict.cause is Cause.BOTH:
             snapshots.restore_from(TWIN)
             return self._stay_back(step, verdict)
-        self._rise = losses
         return self._stay(step, verdict, num_discarded=0)
+
+    def _baseline(self) -> Baseline:
+        return Baseline(self.way_back.snapshots.good_or_first().loss, noise_of(self._recent), self._scale)
+
+    def _has_moved(self) -> bool:
+        """Whether the knob had been turned up since the good state."""
+        good = self.way_back.snapshots.good_or_first().hyperparams
+        name = "lr" if "lr" in good else next(iter(good))
+        return self._in_force[name] > _MOVED * good[name]
+
+    def _end_trial(self, outcome: Outcome) -> Outcome:
+        self._trial_start, self._again, self._batches = 0, [], []
+        if outcome.action is Action.ROLLBACK:
+            self._ring = []
+        self.way_back.snapshots.discard(SUSPECT)
+        self.way_back.snapshots.discard(TWIN)
+        return outcome
 
     def _stay_back(self, step: int, verdict: Verdict) -> Outcome:
         """Go on from where the trial has led, which is the good state and a few steps."""
-        good, suspect = self.way_back.snapshots.good_or_first(), self.way_back.snapshots.slot(SUSPECT)
-        name = "lr" if "lr" in good.hyperparams else next(iter(good.hyperparams))
+        good = self.way_back.snapshots.good_or_first()
         # Where the knob had been turned up since, going back to the old value is the change that a rollback needs.
-        has_moved = suspect.hyperparams[name] > _MOVED * good.hyperparams[name]
-        self._run.set_hyperparams(self.way_back.cut_by(self._backoff ** (self.num_rollbacks_in_row + (not has_moved))))
+        num_cuts = self.num_rollbacks_in_row + (not self._has_moved())
+        self._run.set_hyperparams(self.way_back.cut_by(self._backoff**num_cuts))
         self.num_rollbacks_in_row += 1
         discarded = self.way_back.num_lost(self._trial_start)
         self.way_back.note_restore(step)
@@ -383,11 +385,11 @@ class Recovery(PlainState):
     def state_dict(self) -> dict[str, Any]:
         """Return everything that `load_state_dict` needs to go on bit for bit, snapshots included."""
         parts = {"monitor": self.monitor.state_dict(), "way_back": self.way_back.state_dict()}
-        return {**super().state_dict(), **parts, "batches": list(self._batches)}
+        return {**super().state_dict(), **parts, "batches": list(self._batches), "ring": list(self._ring)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from a saved state, or raise ValueError and stay as it was."""
-        check_keys(type(self).__name__, state_dict, (*self.state_names, "monitor", "way_back", "batches"))
+        check_keys(type(self).__name__, state_dict, (*self.state_names, "monitor", "way_back", "batches", "ring"))
         before = self.monitor.state_dict()
         try:
             self.monitor.load_state_dict(state_dict["monitor"])
@@ -396,4 +398,4 @@ class Recovery(PlainState):
             self.monitor.load_state_dict(before)
             raise
         super().load_state_dict({name: state_dict[name] for name in self.state_names})
-        self._batches = list(state_dict["batches"])
+        self._batches, self._ring = list(state_dict["batches"]), list(state_dict["ring"])

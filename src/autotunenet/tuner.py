@@ -22,7 +22,8 @@ from autotunenet.controllers import Controller
 from autotunenet.guards import Guard, chain, max_delta, within
 from autotunenet.launch import Launch, Move
 from autotunenet.monitors import Monitor, default_monitor
-from autotunenet.recovery import Outcome, Recovery, Replay
+from autotunenet.recovery import Recovery
+from autotunenet.replaying import Replay
 from autotunenet.snapshots import SnapshotBuffer
 from autotunenet.space import SearchSpace
 from autotunenet.state import PlainState, check_keys
@@ -32,6 +33,7 @@ from autotunenet.types import (
     Health,
     Hyperparams,
     Observation,
+    Outcome,
     ScheduledRun,
     Stateful,
     TrainingRun,

@@ -121,6 +121,32 @@ class Decision:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What was done about an alarm.
+
+    Attributes:
+        action: PROBE at the start of a trial; ROLLBACK, RESTORE_SUSPECT, ACCEPT, or HOLD where nothing is left to do.
+        in_force: The values under which the alarm came.
+        discarded_steps: Optimizer steps thrown away.
+        reason: One sentence for a person.
+        cause: The verdict, where there was a trial.
+        evidence: Its numbers.
+    """
+
+    action: Action
+    in_force: Hyperparams
+    discarded_steps: int
+    reason: str
+    cause: Cause | None = None
+    evidence: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def world_changed(self) -> bool:
+        """Whether evidence from before no longer counts."""
+        return self.action is Action.ACCEPT or self.cause in (Cause.DATA, Cause.BOTH)
+
+
 @runtime_checkable
 class Stateful(Protocol):
     """State that can be saved and resumed bit for bit. The two names are torch's own.
