@@ -128,21 +128,23 @@ class Attribution:
         self,
         before: Baseline,
         *,
-        changed: bool,
         at_good: Sequence[float],
+        path: Sequence[float],
         twin: Sequence[float],
         suspect: Sequence[float],
     ) -> Verdict:
         """Return the verdict where a twin has trained on the suspect's own batches with the old values.
 
         The knob has done harm where the mean paired difference is more than three standard errors and a tenth of the
-        twin's mean loss. Where it has not, but the suspect gives bad losses on data that have not changed, the twin
-        gives them too: then it is the updates that break the run, with the old values as with the new.
+        twin's mean loss. Where it has not, but the twin breaks as well on data that have not changed, it is the updates
+        that break the run, with the old values as with the new.
 
         Args:
             before: What the good state had given.
-            changed: Whether the good state itself gives bad losses on the new batches.
-            at_good: Those losses.
+            at_good: Losses of the good state itself on the batches since the rise began. Where they are bad, the data
+                have changed.
+            path: Losses of the twin on its way through the same batches. Where they are bad on data that have not
+                changed, it is the updates.
             twin: Losses of the twin, batch by batch.
             suspect: Losses of the suspect on the same batches.
         """
@@ -152,10 +154,11 @@ class Attribution:
         floor = max(_PAIRED_RTOL * abs(mean_twin), self.atol * abs(before.scale))
         broken = not math.isfinite(_mean(suspect))
         hurt = (broken and math.isfinite(mean_twin)) or mean > max(_PAIRED_ERRORS * error, floor)
-        if changed:
+        if self.is_raised(at_good, before):
             cause = Cause.BOTH if hurt else Cause.DATA
         else:
-            cause = Cause.KNOB if hurt or broken or self.is_raised(suspect, before) else Cause.NOISE
+            unstable = broken or self.is_raised(path, before) or self.is_raised(suspect, before)
+            cause = Cause.KNOB if hurt or unstable else Cause.NOISE
         evidence = {
             "loss_before": before.level,
             "loss_again": _median(at_good),

@@ -51,6 +51,8 @@ class Launch(PlainState):
         grow: Factor to the next trial while none has failed from below, above 1.
         shrink: Divisor to the next trial while none has passed, above 1.
         down: Divisor from the first lr that survives, coming from above, above 1.
+        gain: Once something has been learned, a larger lr has to learn so many times faster, at least 1. A little faster
+            is not enough: it costs more when the world changes.
         resolution: The search ends when the smallest failed lr is less than this multiple of the largest passed one.
         peak_fraction: Share of the smallest lr that failed which the answer never exceeds, in (0, 1].
         max_steps: The launch ends after so many steps with the best it has, at least 40.
@@ -99,6 +101,7 @@ class Launch(PlainState):
         grow: float = 4.0,
         shrink: float = 8.0,
         down: float = 16.0,
+        gain: float = 2.0,
         resolution: float = 2.1,
         peak_fraction: float = 0.25,
         max_steps: int = 110,
@@ -111,11 +114,13 @@ class Launch(PlainState):
         for name, value in {"grow": grow, "shrink": shrink, "down": down, "resolution": resolution}.items():
             if not (math.isfinite(value) and value > 1):
                 raise ValueError(f"Launch: {name} must be a finite number above 1, got {value}")
+        if not (math.isfinite(gain) and gain >= 1):
+            raise ValueError(f"Launch: gain must be a finite number, at least 1, got {gain}")
         if not 0 < peak_fraction <= 1:
             raise ValueError(f"Launch: peak_fraction must lie in (0, 1], got {peak_fraction}")
         self.window, self.num_calibration, self.max_steps = window, num_calibration, max_steps
         self.grow, self.shrink, self.down = grow, shrink, down
-        self.resolution, self.peak_fraction = resolution, peak_fraction
+        self.resolution, self.peak_fraction, self.gain = resolution, peak_fraction, gain
         self.lr = math.nan  # in force for the next step
         self.is_done = False
         self.peak = math.nan  # the lr found
@@ -243,7 +248,7 @@ class Launch(PlainState):
         learns = self._has_learned or self._is_below(self._initial, 2.0)
         end = _mean(self._losses[-self._third() :] if learns else self._losses)
         speed = (self._reference - end) / max(abs(self._reference), _SMALLEST) / len(self._losses)
-        if self._has_learned and speed < self._speed:  # a larger lr has to earn its place
+        if self._has_learned and speed < self.gain * self._speed:  # a larger lr has to earn its place
             if end >= self._reference:
                 return self._finish(
                     Move.RETURN, f"lr {self.lr:.3g} took the loss from {self._reference:.4g} to {end:.4g}"

@@ -10,6 +10,7 @@ loss -> monitor.update -> healthy: keep the way back
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from statistics import median
 from typing import Any
 
@@ -32,6 +33,9 @@ _MIN_RISE = 3
 
 _MIN_NON_FINITE = 4
 """The same for losses that are not finite while the weights are: the signal is broken, not the network."""
+
+_RACE = 24
+"""Batches of a race between suspect and twin: a confident network needs as many to learn that labels are wrong."""
 
 _PROBATION = 12
 """Losses after a return to the suspect state in which it has to come down to where the good one had come."""
@@ -259,11 +263,13 @@ class Recovery(PlainState):
         num_since_onset = min(len(self._rise), len(batches))
         verdict = twin.judge(self._baseline(), batches, num_since_onset, values, step)
         snapshots = self.way_back.snapshots
-        if verdict.cause is Cause.DATA and self._has_moved():
+        changed = verdict.cause in (Cause.DATA, Cause.BOTH)
+        if changed and self._has_moved():
             snapshots.restore_from(TWIN)
             return None
-        if verdict.cause in (Cause.DATA, Cause.NOISE):
+        if changed or verdict.cause is Cause.NOISE:  # a knob that nobody turned up is not to blame
             snapshots.restore_from(SUSPECT)
+            verdict = replace(verdict, cause=Cause.DATA) if changed else verdict
             return self._end_trial(self._stay(step, verdict, num_discarded=0))
         if verdict.evidence["mean_difference"] > 0 and math.isfinite(verdict.evidence["twin_loss"]):
             snapshots.restore_from(TWIN)
@@ -283,7 +289,7 @@ class Recovery(PlainState):
         before = self._baseline()
         races = self._twin is not None and self.way_back.snapshots.has(TWIN)
         hopeless = not races and attribution.is_hopeless(self._again, before)
-        if not hopeless and len(self._again) < attribution.num_steps * (2 if races else 1):
+        if not hopeless and len(self._again) < (_RACE if races else attribution.num_steps):
             return None
         if races and self._twin:
             return self._end_trial(self._race(self._twin, step))

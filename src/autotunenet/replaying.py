@@ -60,27 +60,35 @@ class Reenactment:
         at_good = self._measure("good", onset)
         self._snapshots.restore_from("good")
         self._run.set_hyperparams(values)
-        for batch in batches:
-            float(self._replay(batch))
+        path = [float(self._replay(batch)) for batch in batches]
         self._snapshots.capture(num_steps, TWIN)
         changed = self._attribution.is_raised(at_good, before)
         measured = onset if changed else batches[-_NUM_MEASURED:]
-        twin, suspect = self._measure(TWIN, measured), self._measure(SUSPECT, measured)
-        return self._attribution.judge_twin(before, changed=changed, at_good=at_good, twin=twin, suspect=suspect)
+        return self._attribution.judge_twin(
+            before,
+            at_good=at_good,
+            path=path[-num_since_onset:],
+            twin=self._measure(TWIN, measured),
+            suspect=self._measure(SUSPECT, measured),
+        )
 
     def race(self, before: Baseline, batches: Sequence[Any], twin: Sequence[float]) -> Verdict:
         """Train the suspect on the batches that the twin has had since, and compare; the suspect is left trained.
+
+        With the twin's values: the question is which of the two states to go on from, not how the suspect got there.
 
         Args:
             before: What the good state had given.
             batches: What the twin has trained on since the verdict that the data have changed.
             twin: Its losses.
         """
+        values = self._run.get_hyperparams()
         self._snapshots.restore_from(SUSPECT)
+        self._run.set_hyperparams(values)
         suspect = [float(self._replay(batch)) for batch in batches]
         later = slice(len(batches) // 2, None)
         return self._attribution.judge_twin(
-            before, changed=True, at_good=twin, twin=twin[later], suspect=suspect[later]
+            before, at_good=twin[:1], path=twin, twin=twin[later], suspect=suspect[later]
         )
 
     def _measure(self, slot: str, batches: Sequence[Any]) -> list[float]:

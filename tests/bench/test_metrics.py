@@ -62,6 +62,7 @@ GOLDEN = {
     "final_val_accuracy": 0.75,
     "best_val_accuracy": 0.75,
     "cumulative_val_loss": 4.5,
+    "post_trigger_val_loss": 2.25,  # no trigger: the mean of all
     "failure": 0.0,  # 1.5 < 0.9 * 2.0
     "divergence_events": 2.0,
     "rollback_count": 1.0,
@@ -119,6 +120,13 @@ def test_failure_begins_at_nine_tenths_of_the_initial_loss(final, failed):
     assert METRICS["failure"](trace(epoch(1, [1.0], final, 0.5))) == failed
 
 
+def test_after_a_trigger_its_own_epoch_counts_and_those_before_do_not():
+    trigger = {"event": "trigger", "epoch": 2, "step": 6, "description": "something changes"}
+    rows = [epoch(1, [1.0], 9.0, 0.5), trigger, epoch(2, [1.0], 3.0, 0.5), epoch(3, [1.0], NAN, 0.5)]
+    assert METRICS["post_trigger_val_loss"](trace(*rows[:3])) == 3.0
+    assert METRICS["post_trigger_val_loss"](trace(*rows)) == 6.0  # the NaN is as bad as the worst, 9.0
+
+
 def test_a_rollback_is_no_adaptation():
     values = summarize(trace(decision(3, Action.ROLLBACK, {"lr": 1.0}, {"lr": 0.1}, 2), epoch(1, [1.0], 1.0, 0.5)))
     assert (values["update_magnitude"], values["adaptation_frequency"], values["rollback_count"]) == (0.0, 0.0, 1.0)
@@ -129,7 +137,7 @@ def test_before_the_first_epoch_what_is_unknown_is_nan():
     unknown = {name for name, value in values.items() if math.isnan(value)}
     assert unknown == {
         *("final_val_loss", "best_val_loss", "final_val_accuracy", "best_val_accuracy", "cumulative_val_loss"),
-        *("failure", "adaptation_frequency"),
+        *("post_trigger_val_loss", "failure", "adaptation_frequency"),
     }
 
 

@@ -291,7 +291,7 @@ def test_the_rollback_restores_what_the_config_says(rollback, num_rollbacks, dis
         ({"cooldown": 1}, [1e-4, 1e-4, 1e-6, 1e-6]),
         ({"cooldown": 2}, [1e-4, 1e-4, 1e-4, 1e-7]),
         ({"max_delta": 1.0}, [5e-4, 2.5e-4, 1.25e-4, 6.25e-5]),
-        ({"within_space": True}, [1e-4, 1e-5, 1e-6, 1e-6]),
+        ({"within_space": True, "gamma": 1e-3}, [1e-6, 1e-8, 1e-8, 1e-8]),
     ],
 )
 def test_the_guard_is_the_one_that_the_config_asks_for(config, expected):

@@ -13,6 +13,9 @@ from autotunenet.controllers.cruise import Cruise
 from autotunenet.surrogates import TimeDecayGP, expected_improvement, probability_below
 from autotunenet.types import Hyperparams
 
+_MIN_REWARDS = 12
+"""Rewards before anything is tried: with fewer the posterior is surer than it should be."""
+
 _SLOWEST = 1e-12
 """Least magnitude of a metric that relative progress is measured by."""
 
@@ -172,7 +175,7 @@ class Bayesian(Controller):
 
     def _next_point(self) -> list[float]:
         """Return the point for the next interval: the same until it has a reward, then a candidate or the incumbent."""
-        if self._num_since_change < 2 or len(self._gp) < 4:
+        if self._num_since_change < 2 or len(self._gp) < _MIN_REWARDS:
             return self._point
         chosen = self._gp.hyperparams
         if chosen.noise_variance > self.noise_limit * chosen.signal_variance:

@@ -3,19 +3,42 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, SupportsFloat
 
 from pydantic import BaseModel, ConfigDict, Field
+from torch import nn
+from torch.optim import Optimizer
 
-from autotunenet import SearchSpace, SnapshotBuffer, TrainingRun, Tuner
+from autotunenet import Decision, SearchSpace, SnapshotBuffer, TrainingRun, Tuner
 from autotunenet.controllers import Controller
 from autotunenet.guards import Guard, chain, cooldown, max_delta, warmup, within
+from autotunenet_bench.controllers.stepping import Stepping
 from autotunenet_bench.types import Horizon
 
 Observable = Literal["val_loss", "val_accuracy", "train_loss"]
 
 DIRECTIONS: dict[Observable, Literal["min", "max"]] = {"val_loss": "min", "val_accuracy": "max", "train_loss": "min"}
 """Which way each metric that a controller can be shown is better."""
+
+
+class OnlineTuner(Protocol):
+    """What the runner asks of a tuner; `autotunenet.Tuner` is one."""
+
+    def step(self, loss: SupportsFloat, batch: Any = None) -> Decision | None:
+        """Take note of one optimizer step, and of what its loss was computed from."""
+        ...
+
+    def observe(self, metric: SupportsFloat) -> Decision | None:
+        """Take note of a validation metric."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what `load_state_dict` needs to go on bit for bit."""
+        ...
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a saved state; model and optimizer are loaded already."""
+        ...
 
 
 class ControllerConfig(BaseModel, ABC):
@@ -68,7 +91,22 @@ class ControllerConfig(BaseModel, ABC):
     def build(self, horizon: Horizon, space: SearchSpace, seed: int) -> Controller:
         """Return a fresh controller for one run. `seed` is that of its own random stream."""
 
-    def build_tuner(self, run: TrainingRun, horizon: Horizon, space: SearchSpace, seed: int, **options: Any) -> Tuner:
+    def build_stepping(self, model: nn.Module, optimizer: Optimizer, horizon: Horizon) -> Stepping:
+        """Return how a step is made, and at which weights the model is evaluated.
+
+        The default is the task's optimizer at the live weights. Called before `build_tuner`, whose run is that of the
+        stepping's optimizer.
+
+        Args:
+            model: What is trained.
+            optimizer: The task's, fresh.
+            horizon: How long the run will be.
+        """
+        return Stepping(model, optimizer)
+
+    def build_tuner(
+        self, run: TrainingRun, horizon: Horizon, space: SearchSpace, seed: int, **options: Any
+    ) -> OnlineTuner:
         """Return the tuner of one run, with this controller in it.
 
         Args:
@@ -78,10 +116,13 @@ class ControllerConfig(BaseModel, ABC):
             seed: Seed of the controller's own random stream.
             **options: Further arguments of `autotunenet.Tuner`.
         """
+        return self._tuner_with(self.build(horizon, space, seed), run, space, **options)
+
+    def _tuner_with(self, controller: Controller, run: TrainingRun, space: SearchSpace, **options: Any) -> Tuner:
         return Tuner(
             run,
             space,
-            controller=self.build(horizon, space, seed),
+            controller=controller,
             guard=self.build_guard(space),
             snapshots=SnapshotBuffer(run, self.rollback),
             interval=self.interval,

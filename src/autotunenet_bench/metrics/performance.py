@@ -36,6 +36,13 @@ def cumulative_val_loss(trace: Trace) -> float:
     return sum(losses) if losses else math.nan
 
 
+def post_trigger_val_loss(trace: Trace) -> float:
+    """Mean validation loss from the epoch of the trigger on; of all epochs where nothing triggers."""
+    first = trace.trigger.epoch if trace.trigger else 1
+    losses = val_losses(trace)[first - 1 :]
+    return math.fsum(losses) / len(losses) if losses else math.nan
+
+
 METRICS = (
     Metric(
         name="final_val_loss",
@@ -76,5 +83,13 @@ METRICS = (
         direction=Direction.MIN,
         description="Validation loss summed over the epochs: the price of everything that went wrong on the way.",
         formula="sum over e = 1..E of L_e",
+    ),
+    Metric(
+        name="post_trigger_val_loss",
+        function=post_trigger_val_loss,
+        unit="loss",
+        direction=Direction.MIN,
+        description="Mean validation loss from the epoch of the trigger on; of all epochs where nothing triggers.",
+        formula="mean over e = trigger..E of L_e",
     ),
 )

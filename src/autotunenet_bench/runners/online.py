@@ -74,14 +74,16 @@ class Training:
         horizon = Horizon(num_epochs=spec.num_epochs, steps_per_epoch=len(self._workload.data.train))
         self._regime = spec.regime.start(horizon, stream_seed(spec.seed, "regime"))
         space = spec.search_space()
-        self._run = TorchRun(self._workload.model, self._workload.optimizer, names=space)
+        stepping = spec.controller.build_stepping(self._workload.model, self._workload.optimizer, horizon)
+        self._stepping, self._workload.optimizer = stepping, stepping.optimizer
+        self._run = TorchRun(self._workload.model, stepping.optimizer, names=space, extras=[stepping])
         self._tuner = spec.controller.build_tuner(
             self._run, horizon, space, stream_seed(spec.seed, "controller"), history_size=HISTORY_SIZE
         )
 
     def start_event(self) -> Event:
         """Return the row before the first step."""
-        val = self._task.evaluate(self._workload.model, self._workload.data.val)
+        val = self._validate()
         hyperparams = self._run.get_hyperparams()
         return {"event": "start", "environment": environment(), "hyperparams": hyperparams, "val": val}
 
@@ -93,7 +95,7 @@ class Training:
         events += [_decision_event(decision) for decision in decisions]
 
         started = perf_counter()
-        val = self._task.evaluate(self._workload.model, self._workload.data.val)
+        val = self._validate()
         evaluated = perf_counter()
         hyperparams = self._run.get_hyperparams()
         metrics = {"val_loss": val["loss"], "val_accuracy": val["accuracy"], "train_loss": sum(losses) / len(losses)}
@@ -121,6 +123,7 @@ class Training:
             "step": self._step,
             "model": self._workload.model.state_dict(),
             "optimizer": self._workload.optimizer.state_dict(),
+            "stepping": self._stepping.state_dict(),
             "tuner": self._tuner.state_dict(),
             "rng": torch.get_rng_state(),
         }
@@ -130,8 +133,13 @@ class Training:
         self.epoch, self._step = state_dict["epoch"], state_dict["step"]
         self._workload.model.load_state_dict(state_dict["model"])
         self._workload.optimizer.load_state_dict(state_dict["optimizer"])
+        self._stepping.load_state_dict(state_dict["stepping"])
         self._tuner.load_state_dict(state_dict["tuner"])
         torch.set_rng_state(state_dict["rng"])
+
+    def _validate(self) -> dict[str, float]:
+        with self._stepping.evaluating() as model:
+            return self._task.evaluate(model, self._workload.data.val)
 
     def _apply_regime(self) -> list[Event]:
         workload = self._workload
@@ -152,11 +160,12 @@ class Training:
         for batch in self._workload.data.train.epoch(self.epoch):
             loss = self._task.loss(model, batch)
             optimizer.zero_grad()
-            self._regime.training_loss(loss, self._step + 1).backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            losses.append(loss.item())
             self._step += 1
+            objective = self._regime.training_loss(loss, self._step)
+            objective.backward()  # type: ignore[no-untyped-call]
+            losses.append(loss.item())
             shown = self._regime.shown_loss(losses[-1], self._step)
+            self._stepping.step(objective, shown)
             trained = perf_counter()
             decision = self._tuner.step(shown)
             if decision:
