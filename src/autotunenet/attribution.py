@@ -110,13 +110,14 @@ class Attribution:
         if self.is_hopeless(again, before):
             text = f"began with {again[0]:.4g} and broke again, to {again[-1]:.4g}: it is the updates, not the data"
             return Verdict(Cause.KNOB, evidence, f"The state that had given {level:.4g} {text}")
+        broken = not math.isfinite(suspect[-1])
         if self.is_raised(again, before):
             seen = f"The state that had given {level:.4g} gave {now:.4g} on new batches"
-            if self._is_worse(suspect, again, before):
+            if broken or self._is_worse(suspect, again, before):
                 text = f"{seen}, and the changed one {bad:.4g}, which is worse still: the data and the knob"
                 return Verdict(Cause.BOTH, evidence, text)
             return Verdict(Cause.DATA, evidence, f"{seen} too: it was the data, not the knob")
-        if self.is_raised(suspect, before):
+        if broken or self.is_raised(suspect, before):
             text = f"gave {now:.4g} again on new batches, the changed one {bad:.4g}: it was the knob, not the data"
             return Verdict(Cause.KNOB, evidence, f"The state that had given {level:.4g} {text}")
         text = (

@@ -9,7 +9,7 @@ from enum import Enum
 
 from autotunenet.state import PlainState
 
-_STANDSTILL = 1e-4
+_STANDSTILL = 1e-8
 """Share of the user's lr that is in force while the noise is measured."""
 
 _SMALLEST = 1e-12
@@ -51,8 +51,8 @@ class Launch(PlainState):
         grow: Factor to the next trial while none has failed from below, above 1.
         shrink: Divisor to the next trial while none has passed, above 1.
         down: Divisor from the first lr that survives, coming from above, above 1.
-        gain: Once something has been learned, a larger lr has to learn so many times faster, at least 1. A little faster
-            is not enough: it costs more when the world changes.
+        gain: Once something has been learned, a larger lr has to learn so many times faster, at least 1. A little
+            faster is not enough: it costs more when the world changes.
         resolution: The search ends when the smallest failed lr is less than this multiple of the largest passed one.
         peak_fraction: Share of the smallest lr that failed which the answer never exceeds, in (0, 1].
         max_steps: The launch ends after so many steps with the best it has, at least 40.
@@ -76,6 +76,8 @@ class Launch(PlainState):
         "reason",
         "peak",
         "_first_lr",
+        "_low",
+        "_high",
         "_num_steps",
         "_losses",
         "_initial",
@@ -126,6 +128,7 @@ class Launch(PlainState):
         self.peak = math.nan  # the lr found
         self.reason = ""  # of the last move, for the history
         self._first_lr = math.nan
+        self._low, self._high = 0.0, math.inf
         self._num_steps = 0
         self._losses: list[float] = []  # of the present trial
         self._initial = math.nan  # level of the loss where the training starts
@@ -141,9 +144,20 @@ class Launch(PlainState):
         self._revoked_level = math.inf  # and where it had brought the loss
         self._is_patient = False  # full windows although nothing has been learned
 
-    def start(self, lr: float) -> float:
-        """Take the user's lr; return the first one to put in force."""
-        self._first_lr = lr
+    def start(self, lr: float, low: float = 0.0, high: float = math.inf) -> float:
+        """Take the user's lr; return the first one to put in force.
+
+        Args:
+            lr: The user's, above 0.
+            low: No lr below it is tried.
+            high: Nor one above it.
+
+        Raises:
+            ValueError: If `lr` is not a finite number above 0.
+        """
+        if not (math.isfinite(lr) and lr > 0):
+            raise ValueError(f"a launch starts from a finite lr above 0, got {lr}; give the optimizer a positive one")
+        self._first_lr, self._low, self._high = lr, min(low, lr), max(high, lr)
         self.lr = lr * _STANDSTILL
         return self.lr
 
@@ -162,7 +176,7 @@ class Launch(PlainState):
             return self._fail("the loss rose")
         if self._is_window_complete():
             return self._judge()
-        if self._num_steps >= self.max_steps and self._good:
+        if self._num_steps >= self.max_steps:
             return self._finish(Move.RETURN, "Time is up")
         return Move.GO_ON
 
@@ -177,6 +191,8 @@ class Launch(PlainState):
             return Move.GO_ON
         level = _mean(self._losses[-self.window :])
         error = self._noise / math.sqrt(self.window)
+        if self._has_learned and self.peak <= 1.01 * self._first_lr:
+            return self._end_proof("It is the user's own lr, and it learns.")
         if level < self._initial - max(0.1 * abs(self._initial), 3 * error):
             return self._end_proof("The loss has come down: the lr is proven.")
         before = _mean(self._losses[-2 * self.window : -self.window]) if num >= 2 * self.window else math.inf
@@ -248,7 +264,10 @@ class Launch(PlainState):
         learns = self._has_learned or self._is_below(self._initial, 2.0)
         end = _mean(self._losses[-self._third() :] if learns else self._losses)
         speed = (self._reference - end) / max(abs(self._reference), _SMALLEST) / len(self._losses)
-        if self._has_learned and speed < self.gain * self._speed:  # a larger lr has to earn its place
+        # What looked like learning may have been noise: then the climb goes on.
+        surely_below = self._initial - 3 * self._noise / math.sqrt(self._third())
+        learns = learns and (not self._has_learned or min(end, self._reference) < surely_below)
+        if learns and self._has_learned and speed < self.gain * self._speed:  # a larger lr has to earn its place
             if end >= self._reference:
                 return self._finish(
                     Move.RETURN, f"lr {self.lr:.3g} took the loss from {self._reference:.4g} to {end:.4g}"
@@ -272,31 +291,38 @@ class Launch(PlainState):
 
     def _has_risen(self) -> bool:
         third = self._third()
-        begin, end, error = _mean(self._losses[:third]), _mean(self._losses[-third:]), self._noise / math.sqrt(third)
-        # Both sides of each comparison vary. A false alarm at the first trial would send the search down for nothing.
-        worse_than_before = end > self._reference + max(0.03 * abs(self._reference), 3.5 * error)
-        return worse_than_before or end > begin + max(0.03 * abs(begin), 4 * error)
+        begin, end = _mean(self._losses[:third]), _mean(self._losses[-third:])
+        # A false alarm at the first trial would send the search down for nothing: both sides of each comparison vary,
+        # and so does the noise that a few losses tell.
+        noise = max(self._noise, _noise(self._losses))
+        floor = 0.02 * abs(self._initial)
+        margin = 3.5 * noise * math.sqrt(1 / third + 1 / self.num_calibration)
+        if end > self._reference + max(0.03 * abs(self._reference), margin, floor):
+            return True
+        return end > begin + max(0.03 * abs(begin), 3.5 * noise * math.sqrt(2 / third), floor)
 
     def _fail(self, why: str) -> Move:
         self.reason = (
             f"lr {self.lr:.3g} failed: {why}, from {self._reference:.4g} to {self._losses[-1]:.4g}. Taken back."
         )
         self._ceiling = self.lr
-        if not self._good:
-            self._from_above = True
-            self._try(self.lr / self.shrink)
-            return Move.RETURN
-        return self._next(Move.RETURN)
+        if self._good:
+            return self._next(Move.RETURN)
+        if self._num_steps >= self.max_steps or self.lr <= self._low:
+            return self._finish(Move.RETURN, self.reason.rstrip("."))
+        self._from_above = True
+        self._try(self.lr / self.shrink)
+        return Move.RETURN
 
     def _next(self, move: Move) -> Move:
         """Choose the next trial, or end."""
-        is_narrow = self._ceiling / self._good < self.resolution
+        is_narrow = self._ceiling / self._good < self.resolution or self._good >= self._high
         if self._num_steps >= self.max_steps or (is_narrow and (self._has_learned or self._is_patient)):
             return self._finish(move, self.reason.rstrip("."))
         if is_narrow:  # an lr that did no harm, but taught nothing either: that is no choice yet
             self._is_patient = True
-            self._good = 0.0
-            return self._climb_from(self._ceiling / self.down)
+            top, self._good = min(self._ceiling, self._high), 0.0
+            return self._climb_from(top / self.down)
         self._try(self._good * self.grow if self._ceiling == math.inf else math.sqrt(self._good * self._ceiling))
         return move
 
@@ -306,10 +332,12 @@ class Launch(PlainState):
         return Move.RESTART
 
     def _try(self, lr: float) -> None:
-        self.lr, self._losses = lr, []
+        self.lr, self._losses = min(max(lr, self._low), self._high), []
 
     def _finish(self, move: Move, why: str) -> Move:
-        self.is_done, self.peak = True, min(self._good, self._ceiling * self.peak_fraction)
+        # Where nothing has been learned at any lr, nothing speaks against the user's, unless it failed.
+        best = self._good if self._has_learned else self._first_lr
+        self.is_done, self.peak = True, max(min(best, self._ceiling * self.peak_fraction), self._low)
         self.reason = f"{why}. The launch ends after {self._num_steps} steps with lr {self.peak:.3g}."
         self._try(self.peak)
         return move

@@ -58,6 +58,14 @@ def stayed_back(verdict: str, snapshot: Snapshot, applied: Hyperparams, num_in_r
     return f"{verdict}. Goes on from step {snapshot.step} with {cut}, rollback {num_in_row} in a row."
 
 
+def broken_data(loss: float, snapshot: Snapshot) -> str:
+    """Say that a state which had given a number gives none on the new data."""
+    return (
+        f"The state of step {snapshot.step}, which had given {snapshot.loss:.4g}, gives {loss:.4g} before any update: "
+        "it is the data, look at them. Undone; the values stay as they are."
+    )
+
+
 def returned(verdict: str) -> str:
     """Say why the tuner goes on from the suspect state."""
     return f"{verdict}. Went back to where the alarm was, and judge from that level on."

@@ -175,7 +175,8 @@ class Recovery(PlainState):
         futile = powerless or exhausted or self._num_futile_in_row >= self._max_futile
         if futile and math.isfinite(loss):
             return self._accept(loss, step)
-        if self._attribution and self._scope == "full" and self.way_back.snapshots.good and not futile:
+        good = self.way_back.snapshots.good
+        if self._attribution and self._scope == "full" and good and math.isfinite(good.loss) and not futile:
             return self._start_trial(loss, step)
         return self._roll_back(loss, step)
 
@@ -205,7 +206,8 @@ class Recovery(PlainState):
         self._just_restored, self._rise = True, []
         applied = self._run.get_hyperparams()
         reason = reasons.rollback(loss, snapshot, applied, self.way_back.snapshots.scope, self.num_rollbacks_in_row)
-        return self._outcome(Action.ROLLBACK, discarded, reason, verdict)
+        why = f"{verdict.reason}. " if verdict else ""
+        return self._outcome(Action.ROLLBACK, discarded, why + reason, verdict)
 
     def _is_backed_off(self) -> bool:
         """Whether no cut would change what is in force."""
@@ -271,7 +273,8 @@ class Recovery(PlainState):
             snapshots.restore_from(SUSPECT)
             verdict = replace(verdict, cause=Cause.DATA) if changed else verdict
             return self._end_trial(self._stay(step, verdict, num_discarded=0))
-        if verdict.evidence["mean_difference"] > 0 and math.isfinite(verdict.evidence["twin_loss"]):
+        difference, twin_loss = verdict.evidence["mean_difference"], verdict.evidence["twin_loss"]
+        if math.isfinite(twin_loss) and not difference <= 0.1 * abs(twin_loss):
             snapshots.restore_from(TWIN)
             self._again = [verdict.evidence["twin_loss"]]
             return self._end_trial(self._stay_back(step, verdict))
@@ -284,6 +287,8 @@ class Recovery(PlainState):
         if not math.isfinite(loss) and self._num_unseen < _MIN_NON_FINITE and self._has_finite_weights():
             self._num_unseen += 1  # a gap in the signal says nothing
             return None
+        if not self._again and not math.isfinite(loss):
+            return self._end_trial(self._undo(loss, step))
         self._again.append(loss)
         self._batches.append(batch)
         before = self._baseline()
@@ -298,6 +303,19 @@ class Recovery(PlainState):
             return self._end_trial(self._roll_back(loss, step, verdict))
         back = verdict.cause in (Cause.KNOB, Cause.BOTH)
         return self._end_trial(self._stay_back(step, verdict) if back else self._return(step, verdict))
+
+    def _undo(self, loss: float, step: int) -> Outcome:
+        """The good state itself gives no number, before any update: the data are broken, and lr is not to blame."""
+        discarded = self.way_back.num_lost(step)
+        in_force = self._run.get_hyperparams()
+        good = self.way_back.snapshots.restore()
+        self._run.set_hyperparams(in_force)
+        self.way_back.note_restore(step)
+        self.num_rollbacks_in_row += 1
+        self.monitor.reset(good.loss)
+        self._rise = []
+        verdict = Verdict(Cause.DATA, {"loss_before": good.loss, "loss_again": loss}, "")
+        return self._outcome(Action.ROLLBACK, discarded, reasons.broken_data(loss, good), verdict)
 
     def _race(self, twin: Reenactment, step: int) -> Outcome:
         """Compare suspect and twin on the batches since; whichever goes on has trained on all of them."""

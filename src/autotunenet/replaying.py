@@ -60,7 +60,7 @@ class Reenactment:
         at_good = self._measure("good", onset)
         self._snapshots.restore_from("good")
         self._run.set_hyperparams(values)
-        path = [float(self._replay(batch)) for batch in batches]
+        path = [self._train(batch) for batch in batches]
         self._snapshots.capture(num_steps, TWIN)
         changed = self._attribution.is_raised(at_good, before)
         measured = onset if changed else batches[-_NUM_MEASURED:]
@@ -85,16 +85,20 @@ class Reenactment:
         values = self._run.get_hyperparams()
         self._snapshots.restore_from(SUSPECT)
         self._run.set_hyperparams(values)
-        suspect = [float(self._replay(batch)) for batch in batches]
+        suspect = [self._train(batch) for batch in batches]
         later = slice(len(batches) // 2, None)
         return self._attribution.judge_twin(
             before, at_good=twin[:1], path=twin, twin=twin[later], suspect=suspect[later]
         )
+
+    def _train(self, batch: Any) -> float:
+        loss = self._replay(batch)
+        return float(loss.detach() if hasattr(loss, "detach") else loss)
 
     def _measure(self, slot: str, batches: Sequence[Any]) -> list[float]:
         """Return the losses of exactly that state, one by one."""
         losses = []
         for batch in batches:
             self._snapshots.restore_from(slot)
-            losses.append(float(self._replay(batch)))
+            losses.append(self._train(batch))
         return losses

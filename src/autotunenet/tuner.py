@@ -20,7 +20,8 @@ from autotunenet import reasons
 from autotunenet.attribution import Attribution
 from autotunenet.controllers import Controller
 from autotunenet.guards import Guard, chain, max_delta, within
-from autotunenet.launch import Launch, Move
+from autotunenet.launch import Launch
+from autotunenet.launching import Launching
 from autotunenet.monitors import Monitor, default_monitor
 from autotunenet.recovery import Recovery
 from autotunenet.replaying import Replay
@@ -34,12 +35,11 @@ from autotunenet.types import (
     Hyperparams,
     Observation,
     Outcome,
-    ScheduledRun,
     Stateful,
     TrainingRun,
     is_finite,
 )
-from autotunenet.way_back import ORIGIN, WayBack
+from autotunenet.way_back import WayBack
 
 logger = logging.getLogger(__name__)
 
@@ -156,8 +156,9 @@ class Tuner(PlainState):
             attribution=attribution,
             replay=replay,
         )
-        can_launch = launch and "lr" in space and self._snapshots.scope == "full"
-        self._launch = launch if can_launch else None
+        self._launching: Launching | None = None
+        if launch and "lr" in space and snapshots.scope == "full":
+            self._launching = Launching(launch, run, self._way_back, self._recovery)
 
         self._num_steps = 0
         self._num_control_steps = 0
@@ -165,9 +166,8 @@ class Tuner(PlainState):
         self._worst = Health.STABLE.value  # verdict on the current interval
 
         first = self._first_values(initial)
-        if self._launch:
-            first["lr"] = self._launch.start({**initial, **first}["lr"])
-            self._override_schedule(True)
+        if self._launching:
+            first["lr"] = self._launching.start({**initial, **first}["lr"], space["lr"])
         run.set_hyperparams(first)
         self._applied = run.get_hyperparams()
         self._way_back.capture(step=0)
@@ -197,8 +197,8 @@ class Tuner(PlainState):
         """
         value = _as_float(loss)
         self._num_steps += 1
-        if self._launch and not self._launch.is_done:
-            return self._follow_launch(self._launch, self._launch.update(value), value)
+        if self._launching and not self._launching.launch.is_done:
+            return self._note_move(self._launching.step(value, self._num_steps), value)
         health, outcome = self._recovery.watch(value, self._num_steps, self._applied, batch)
         self._note(value, health)
         if outcome:
@@ -206,10 +206,10 @@ class Tuner(PlainState):
         if health is Health.UNSTABLE and self._snapshots.scope != "none":  # undone without another word
             self._losses, self._worst = [], Health.STABLE.value
             return None
-        if self._launch and not self._launch.is_proven and not self._recovery.is_on_trial:
-            decision = self._prove_launch(self._launch, value)
-            if decision:
-                return decision
+        if self._launching and not self._launching.launch.is_proven and not self._recovery.is_on_trial:
+            discarded = self._launching.prove(value, self._num_steps)
+            if discarded is not None:
+                return self._note_move(discarded, value)
         if self._interval is not None and len(self._losses) >= self._interval and not self._recovery.is_on_trial:
             return self._control(sum(self._losses) / len(self._losses))
         return None
@@ -231,7 +231,10 @@ class Tuner(PlainState):
 
     def _is_busy(self) -> bool:
         """Whether a trial is on: what is measured now says nothing about the values to come."""
-        return self._recovery.is_on_trial or (self._launch is not None and not self._launch.is_done)
+        return self._recovery.is_on_trial or self._is_launching()
+
+    def _is_launching(self) -> bool:
+        return self._launching is not None and not self._launching.launch.is_done
 
     # -- one control step --------------------------------------------------------------------------------------------
 
@@ -301,48 +304,19 @@ class Tuner(PlainState):
         if health is Health.UNSTABLE or (health is Health.SUSPECT and self._worst == Health.STABLE.value):
             self._worst = health.value
 
-    # -- launch ------------------------------------------------------------------------------------------------------
-
-    def _follow_launch(self, launch: Launch, move: Move, loss: float) -> Decision | None:
-        """Go on with the search for lr: keep what a trial has learned, or take it back."""
-        if move is Move.GO_ON:
+    def _note_move(self, discarded: int | None, loss: float) -> Decision | None:
+        """Write down what the launch did, and what it threw away."""
+        if discarded is None or self._launching is None:
             return None
-        if move is Move.KEEP and not self._snapshots.has(ORIGIN):
-            self._recovery.anchor_scale(launch.level, self._num_steps)
-        discarded = self._way_back.follow_launch(move, self._num_steps, launch.level)
-        return self._put_in_force(launch, loss, discarded)
-
-    def _put_in_force(self, launch: Launch, loss: float, discarded: int) -> Decision:
+        launch = self._launching.launch
         seen = Observation(self._num_steps, loss, self._applied)
-        self._override_schedule(not launch.is_done)
-        top = self._run.schedule_top if launch.is_done and isinstance(self._run, ScheduledRun) else 1.0
-        self._run.set_hyperparams({"lr": launch.lr / top})
         self._applied = self._run.get_hyperparams()
         if launch.is_done:
-            self._recovery.begin(launch.level, self._num_steps)
             self._controller.follow(self._applied)
-        tried, applied = seen.hyperparams, self._applied
+        tried = seen.hyperparams
         return self._close_interval(
-            Decision(seen, Health.STABLE, Action.PROBE, tried, applied, discarded, launch.reason)
+            Decision(seen, Health.STABLE, Action.PROBE, tried, self._applied, discarded, launch.reason)
         )
-
-    def _override_schedule(self, active: bool) -> None:
-        """A trial needs exactly its lr, also where a schedule warms up from zero."""
-        if isinstance(self._run, ScheduledRun):
-            self._run.override_schedule(active)
-
-    def _prove_launch(self, launch: Launch, loss: float) -> Decision | None:
-        """See whether the lr that was found does learn; begin once more where it does not."""
-        answer = launch.peak
-        if launch.prove(loss) is Move.RESTART:
-            return self._follow_launch(launch, Move.RESTART, loss)
-        if not launch.is_proven:
-            return None
-        self._snapshots.discard(ORIGIN)
-        self._snapshots.release()
-        if launch.peak == answer:
-            return None
-        return self._put_in_force(launch, loss, discarded=0)
 
     # -- resume ------------------------------------------------------------------------------------------------------
 
@@ -355,7 +329,7 @@ class Tuner(PlainState):
             "hyperparams": self._run.get_hyperparams(),
             "controller": self._controller.state_dict(),
             "recovery": self._recovery.state_dict(),
-            "launch": self._launch.state_dict() if self._launch else {},
+            "launch": self._launching.launch.state_dict() if self._launching else {},
             "history": [decision.to_record() for decision in self.history],
         }
 
@@ -367,12 +341,12 @@ class Tuner(PlainState):
         """
         parts = ("run", "hyperparams", "controller", "recovery", "launch", "history")
         check_keys(type(self).__name__, state_dict, (*self.state_names, *parts))
-        if bool(state_dict["launch"]) != bool(self._launch):
+        if bool(state_dict["launch"]) != bool(self._launching):
             raise ValueError("this is no state of this Tuner: one of the two has a launch, the other has none")
         history = [Decision.from_record(record) for record in state_dict["history"]]
         live: dict[str, Stateful] = {"controller": self._controller}
-        if self._launch:
-            live["launch"] = self._launch
+        if self._launching:
+            live["launch"] = self._launching.launch
         if isinstance(self._run, Stateful):
             live["run"] = self._run
         before = {name: part.state_dict() for name, part in live.items()}

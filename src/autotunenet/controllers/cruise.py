@@ -60,7 +60,7 @@ class Cruise(Controller):
         land: bool = True,
         cut: float = 0.5,
         patience: float = 0.25,
-        min_intervals: int = 10,
+        min_intervals: int = 20,
     ) -> None:
         if total_steps is not None and total_steps < 1:
             raise ValueError(f"Cruise: total_steps must be at least 1, or None for not known, got {total_steps}")
@@ -91,6 +91,8 @@ class Cruise(Controller):
         """Return the landing's factor on lr, in [0, 1]."""
         if not self.land or self.total_steps is None:
             return 1.0
+        if self._step >= self.total_steps:
+            return 0.0
         begin = self._anchor + self.hold * (self.total_steps - self._anchor)
         if self._step <= begin:
             return 1.0
@@ -148,17 +150,19 @@ class Cruise(Controller):
         if len(self._means) <= num or (self._best_val < math.inf and self._is_validation_improving(num)):
             return False
         slope, error = _slope(self._means[-num:])
-        return slope > -error
+        return slope >= -error
 
     def _is_validation_improving(self, num: int) -> bool:
         return self._last_val_best > self._step - (self._step - self._begin) * num / len(self._means)
 
 
 def _slope(values: list[float]) -> tuple[float, float]:
-    """Return the least-squares slope over 0, 1, 2, ... and its standard error."""
-    n = len(values)
-    x_mean, y_mean = (n - 1) / 2, sum(values) / n
-    x_square = sum((i - x_mean) ** 2 for i in range(n))
-    slope = sum((i - x_mean) * (y - y_mean) for i, y in enumerate(values)) / x_square
-    residual = sum((y - y_mean - slope * (i - x_mean)) ** 2 for i, y in enumerate(values))
+    """Return the least-squares slope over 0, 1, 2, ... and its standard error, in units of the largest magnitude."""
+    unit = max(abs(value) for value in values) or 1.0
+    y = [value / unit for value in values]
+    n = len(y)
+    x_mean, y_mean = (n - 1) / 2, sum(y) / n
+    x_square = n * (n * n - 1) / 12
+    slope = sum((i - x_mean) * (v - y_mean) for i, v in enumerate(y)) / x_square
+    residual = sum((v - y_mean - slope * (i - x_mean)) ** 2 for i, v in enumerate(y))
     return slope, math.sqrt(residual / (n - 2) / x_square)
