@@ -18,6 +18,7 @@ FLOORS = [
     {"reasons"},
     {"way_back", "replaying"},
     {"recovery"},
+    {"launching"},
     {"tuner"},
     {"adapters", "testing"},
     {"autotune"},

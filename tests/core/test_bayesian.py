@@ -91,7 +91,6 @@ def test_the_first_intervals_are_the_plans():
     assert loop.interval() != {"lr": 0.1}
 
 
-@pytest.mark.xfail(strict=True, reason="evidence from a single point is all noise, so that no second one is ever tried")
 @pytest.mark.parametrize("best", [0.02, 0.4])
 def test_the_defaults_try_something_where_noise_is_small(best):
     loop = Loop(decay(better_at(best), 0.001), noise_limit=1.0).run(100)
@@ -125,7 +124,7 @@ def test_it_moves_to_a_clearly_better_lr_above():
 
 
 def test_it_moves_to_a_clearly_better_lr_below():
-    assert -0.6 <= Loop(decay(better_at(0.03))).run(80).decades <= -0.25
+    assert -0.6 <= Loop(decay(better_at(0.03))).run(80).decades <= -0.15  # a cut needs more confidence than a raise
 
 
 def test_it_stays_near_a_plan_that_is_best():

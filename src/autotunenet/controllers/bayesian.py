@@ -67,6 +67,7 @@ class Bayesian(Controller):
         "_last_metric",
         "_usual",
         "_num_rewards",
+        "_has_tried",
         "reason",
     )
 
@@ -106,6 +107,7 @@ class Bayesian(Controller):
         self._last_metric = math.nan
         self._usual = 0.0  # running mean of the relative progress of an interval
         self._num_rewards = 0
+        self._has_tried = False  # whether any point but the plan's was
         self.reason = ""
 
     # -- the controller's four questions -----------------------------------------------------------------------------
@@ -153,6 +155,7 @@ class Bayesian(Controller):
         """Drop all evidence: the world is another one."""
         self.prior.forget(step)
         self._gp.forget()
+        self._has_tried = False
         self._incumbent = [0.0] * len(self.names)
         self._limit = math.inf
         self._num_since_change, self._last_metric = 0, math.nan
@@ -177,6 +180,9 @@ class Bayesian(Controller):
         """Return the point for the next interval: the same until it has a reward, then a candidate or the incumbent."""
         if self._num_since_change < 2 or len(self._gp) < _MIN_REWARDS:
             return self._point
+        if not self._has_tried:  # one point tells nothing about signal and noise
+            self._has_tried = True
+            return self._candidates()[-1]
         chosen = self._gp.hyperparams
         if chosen.noise_variance > self.noise_limit * chosen.signal_variance:
             return self._incumbent
