@@ -192,7 +192,7 @@ def _facts(runs: Sequence[Trace]) -> list[Fact]:
         _fact("Data set", [_data_words(one) for one in data]),
         _fact("Data SHA-256", [one.get("sha256") for one in data]),
         _fact("Tasks", [_member_words(run, "task") for run in runs]),
-        _fact("Starting values", [f"{run.label[0]}: {_pairs(run.initial_hyperparams)}" for run in runs]),
+        _fact("Values at the first step", [f"{run.label[0]}: {_first_values(run)}" for run in runs]),
         _fact("Regimes", [_member_words(run, "regime") for run in runs]),
         _fact("Controllers", [_controller_words(run) for run in runs]),
         _fact("Length of a run", [_length(run) for run in runs if run.finished] or ["no run finished"]),
@@ -248,6 +248,11 @@ def _named(label: str, name: str | None, fields: str) -> str:
     """``label: name, fields``, without the name where it is the label."""
     words = [word for word in (name if name != label else None, fields) if word]
     return f"{label}: {', '.join(words)}" if words else label
+
+
+def _first_values(run: Trace) -> str:
+    # A launch begins with a value that hardly moves the weights, computed and not written by a person.
+    return _pairs({name: float(f"{value:.4g}") for name, value in run.initial_hyperparams.items()})
 
 
 def _pairs(values: Mapping[str, Any]) -> str:
