@@ -1,4 +1,6 @@
-"""What the tuner costs: a step, a proposal, a snapshot; on one CPU core.
+"""What the tuner costs: a step, a proposal, a snapshot; on one CPU core. Read the medians.
+
+Goals: a step 25 us, a proposal 1 ms, a snapshot 1 % of the 50 training steps between two.
 
 python -m pytest benchmarks/bench_tuner.py -o python_files="bench_*.py" --benchmark-only -p no:xdist
 """
@@ -39,7 +41,6 @@ def test_step_outside_of_launch_and_snapshots(benchmark, as_tensor):
         tuner.step(loss)
     stream = itertools.cycle([torch.tensor(loss) for loss in losses[500:]] if as_tensor else losses[500:])
     benchmark.pedantic(lambda: tuner.step(next(stream)), rounds=20_000, iterations=1, warmup_rounds=200)
-    assert benchmark.stats["median"] <= 25e-6
 
 
 def test_bayesian_proposal_on_a_full_window(benchmark):
@@ -55,7 +56,6 @@ def test_bayesian_proposal_on_a_full_window(benchmark):
     for _ in range(200):
         propose()
     benchmark.pedantic(propose, rounds=1_000, iterations=1)
-    assert benchmark.stats["median"] <= 1e-3
 
 
 @pytest.fixture(scope="module")

@@ -19,11 +19,13 @@ class Verdict:
         cause: The verdict.
         evidence: The numbers it rests on, by name, in units of the loss unless the name says otherwise.
         reason: The same in words.
+        twin_is_better: Whether a twin with the old values was found to be clearly better than the suspect.
     """
 
     cause: Cause
     evidence: Mapping[str, float]
     reason: str
+    twin_is_better: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +175,7 @@ class Attribution:
             f"the same {len(twin)} batches the changed one gives {_mean(suspect):.4g}, its twin with the old values "
             f"{mean_twin:.4g} (difference {mean:.3g}, standard error {error:.3g}): {_WORDS[cause]}"
         )
-        return Verdict(cause, evidence, text)
+        return Verdict(cause, evidence, text, twin_is_better=hurt)
 
     def revise(self, rival: Baseline, losses: Sequence[float]) -> Verdict:
         """Return the verdict on a state that was returned to and has not come down to `rival` since."""

@@ -273,8 +273,7 @@ class Recovery(PlainState):
             snapshots.restore_from(SUSPECT)
             verdict = replace(verdict, cause=Cause.DATA) if changed else verdict
             return self._end_trial(self._stay(step, verdict, num_discarded=0))
-        difference, twin_loss = verdict.evidence["mean_difference"], verdict.evidence["twin_loss"]
-        if math.isfinite(twin_loss) and not difference <= 0.1 * abs(twin_loss):
+        if verdict.twin_is_better:
             snapshots.restore_from(TWIN)
             self._again = [verdict.evidence["twin_loss"]]
             return self._end_trial(self._stay_back(step, verdict))
@@ -368,9 +367,9 @@ class Recovery(PlainState):
         """Go back to the suspect state, which was not to blame; where the data have changed, that has to show yet."""
         snapshots, good = self.way_back.snapshots, self.way_back.snapshots.good_or_first().hyperparams
         suspect = snapshots.restore_from(SUSPECT).hyperparams
-        if "lr" in good:  # an lr that was raised just before has not been proven in the new world
-            self._run.set_hyperparams({"lr": min(good["lr"], suspect["lr"])})
         if verdict.cause is Cause.DATA:
+            if "lr" in good:  # an lr that was raised just before has not been proven in the new world
+                self._run.set_hyperparams({"lr": min(good["lr"], suspect["lr"])})
             self._rival, self._since_return = median(self._again[-3:]), []
         return self._stay(step, verdict, num_discarded=len(self._again))
 

@@ -292,17 +292,6 @@ def expected_improvement(mean: ArrayLike, std: ArrayLike, best: float) -> Array:
     return np.maximum(np.where(std > 0, gain * _normal_cdf(gain, std) + std * density, gain), 0.0)
 
 
-def lower_confidence_bound(mean: ArrayLike, std: ArrayLike, beta: float) -> Array:
-    """Return mean - beta * std, optimistic for a minimization; `beta` counts standard deviations, 0 or more.
-
-    >>> lower_confidence_bound([1.0, 1.0], [0.1, 0.5], beta=2.0).tolist()
-    [0.8, 0.0]
-    """
-    if not beta >= 0:
-        raise ValueError(f"lower_confidence_bound: beta must be 0 or more, got {beta}")
-    return np.asarray(np.asarray(mean) - beta * np.asarray(std), dtype=np.float64)
-
-
 def probability_below(mean: ArrayLike, std: ArrayLike, threshold: float) -> Array:
     """Return P(f < threshold) for f ~ N(mean, std^2); where `std` is 0, it is 0 or 1.
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autotunenet import surrogates
-from autotunenet.surrogates import TimeDecayGP, expected_improvement, lower_confidence_bound, probability_below
+from autotunenet.surrogates import TimeDecayGP, expected_improvement, probability_below
 
 OBSERVATIONS = st.lists(
     st.tuples(
@@ -253,7 +253,6 @@ def test_a_time_for_every_point():
         (lambda gp: gp.predict([[0.1, 0.1]], math.nan), "finite"),
         (lambda gp: gp.forget(inflation=0.5), "at least 1"),
         (lambda gp: gp.forget(before=math.nan), "before must be finite"),
-        (lambda gp: lower_confidence_bound([0.0], [1.0], -1.0), "beta"),
         (lambda gp: TimeDecayGP(0), "num_dims"),
         (lambda gp: TimeDecayGP(1, window=0), "window"),
         (lambda gp: TimeDecayGP(1, scale=0.0), "scale"),
@@ -287,7 +286,6 @@ def test_acquisitions_at_the_edges():
         assert expected_improvement(mean, std, best=1.0)[:3].tolist() == [1.0, 0.0, 1.0]
         assert probability_below(mean, std, threshold=1.0).tolist() == [1.0, 0.0, 1.0, 0.5]
     assert expected_improvement([50.0], [1.0], best=0.0) >= 0
-    assert lower_confidence_bound(np.ones(2), np.array([1.0, 2.0]), 0.0).tolist() == [1.0, 1.0]
     assert math.isnan(probability_below([math.nan], [1.0], 0.0)[0])
 
 
