@@ -68,7 +68,7 @@ class Attribution:
 
     >>> attribution = Attribution()
     >>> before = Baseline(level=0.2, noise=0.02, scale=2.3)
-    >>> verdict = attribution.judge(before, suspect=[2.1, 2.4], again=[0.2, 0.21, 0.19] * 2)
+    >>> verdict = attribution.judge(before, suspect=[2.1, 2.4], again=[0.2, 0.21, 0.19] * 2, raised=10.0)
     >>> verdict.cause
     <Cause.KNOB: 'knob'>
     """
@@ -83,49 +83,79 @@ class Attribution:
             raise ValueError(f"Attribution: atol must be a finite number, 0 or more, got {atol}")
         self.num_steps, self.rtol, self.num_errors, self.atol = num_steps, rtol, num_errors, atol
 
-    def is_raised(self, losses: Sequence[float], before: Baseline) -> bool:
-        """Whether losses stand above a level by more than noise explains. One that is not finite counts as infinite."""
+    def is_raised(self, losses: Sequence[float], before: Baseline, *, share: float = 1.0) -> bool:
+        """Whether losses stand above a level by more than noise explains. One that is not finite counts as infinite.
+
+        Args:
+            losses: At least one.
+            before: The level, and its noise.
+            share: Of the margin that is asked for, above 0.
+        """
         # The median's standard error is sqrt(pi / 2) = 1.25 times that of the mean.
         error = 1.25 * before.noise / math.sqrt(len(losses))
         margin = max(self.rtol * abs(before.level), self.num_errors * error, self.atol * abs(before.scale))
-        return _median(losses) > before.level + margin
+        return _median(losses) > before.level + share * margin
 
     def is_hopeless(self, again: Sequence[float], before: Baseline) -> bool:
         """Whether the good state broke again in the trial itself, though its first loss was as it had been."""
         if not math.isfinite(again[-1]):
-            return True
+            return True  # in the very first loss it is the data, see `judge`
         if len(again) < 3 or self.is_raised(again[:1], before):
             return False
         # The smaller of two, for one may stand out by itself.
         return self.is_raised([min(again[-2:])], replace(before, level=max(again[0], before.level)))
 
-    def judge(self, before: Baseline, *, suspect: Sequence[float], again: Sequence[float]) -> Verdict:
+    def judge(
+        self, before: Baseline, *, suspect: Sequence[float], again: Sequence[float], raised: float
+    ) -> Verdict:
         """Return the verdict.
 
         Args:
             before: What the good state had given.
             suspect: The last losses before the alarm, oldest first, from the onset of the rise; at least one.
             again: Losses of the good state since it was restored; the first was computed on exactly that state.
+            raised: How many times its old value the knob is. One that nobody has turned up is not to blame for new
+                data. One that was turned up, by `TURNED_UP` or more, has the burden of proof: half of the margin is
+                enough to blame it, and on new data the old values go on unless the others are clearly better.
         """
         level, bad, now = before.level, _median(suspect), _median(again)
         evidence = {"loss_before": level, "suspect_loss": bad, "loss_again": now, "noise": before.noise}
+        if not math.isfinite(again[0]):
+            text = f"The state that had given {level:.4g} gives {again[0]:.4g} before any update: it is the data"
+            return Verdict(Cause.DATA, evidence, text)
         if self.is_hopeless(again, before):
             text = f"began with {again[0]:.4g} and broke again, to {again[-1]:.4g}: it is the updates, not the data"
             return Verdict(Cause.KNOB, evidence, f"The state that had given {level:.4g} {text}")
-        broken = not math.isfinite(suspect[-1])
         if self.is_raised(again, before):
-            seen = f"The state that had given {level:.4g} gave {now:.4g} on new batches"
-            if broken or self._is_worse(suspect, again, before):
-                text = f"{seen}, and the changed one {bad:.4g}, which is worse still: the data and the knob"
-                return Verdict(Cause.BOTH, evidence, text)
-            return Verdict(Cause.DATA, evidence, f"{seen} too: it was the data, not the knob")
-        if broken or self.is_raised(suspect, before):
+            return self._judge_new_data(before, suspect, again, evidence, raised)
+        broken = not math.isfinite(suspect[-1])
+        if broken or self.is_raised(suspect, before, share=TURNED_UP_SHARE if raised >= TURNED_UP else 1.0):
             text = f"gave {now:.4g} again on new batches, the changed one {bad:.4g}: it was the knob, not the data"
             return Verdict(Cause.KNOB, evidence, f"The state that had given {level:.4g} {text}")
         text = (
             f"Before the alarm it was {bad:.4g} in the median, at the good state {level:.4g}: noise, no lasting change"
         )
         return Verdict(Cause.NOISE, evidence, text)
+
+    def _judge_new_data(
+        self,
+        before: Baseline,
+        suspect: Sequence[float],
+        again: Sequence[float],
+        evidence: Mapping[str, float],
+        raised: float,
+    ) -> Verdict:
+        """The data have changed; was it a knob as well?"""
+        bad, now = evidence["suspect_loss"], evidence["loss_again"]
+        seen = f"The state that had given {before.level:.4g} gave {now:.4g} on new batches"
+        broken, has_moved = not math.isfinite(suspect[-1]), raised > MOVED
+        if broken or (has_moved and self._is_worse(suspect, again, before)):
+            text = f"{seen}, and the changed one {bad:.4g}, which is worse still: the data and the knob"
+            return Verdict(Cause.BOTH, evidence, text)
+        if raised >= TURNED_UP and not self._is_worse(again, suspect, before):
+            text = f"{seen}, and the changed one {bad:.4g}: {_NO_GOOD}"
+            return Verdict(Cause.BOTH, evidence, text)
+        return Verdict(Cause.DATA, evidence, f"{seen} too: it was the data, not the knob")
 
     def judge_twin(
         self,
@@ -135,6 +165,7 @@ class Attribution:
         path: Sequence[float],
         twin: Sequence[float],
         suspect: Sequence[float],
+        raised: float = 1.0,
     ) -> Verdict:
         """Return the verdict where a twin has trained on the suspect's own batches with the old values.
 
@@ -150,15 +181,18 @@ class Attribution:
                 changed, it is the updates.
             twin: Losses of the twin, batch by batch.
             suspect: Losses of the suspect on the same batches.
+            raised: How many times its old value the knob is. Where it was turned up the twin goes on unless the suspect
+                is clearly better: it has trained on as much, so nothing is lost.
         """
         differences = [a - b for a, b in zip(suspect, twin, strict=True)]
         mean_twin, mean = _mean(twin), _mean(differences)
         error = math.sqrt(_mean([(d - mean) * (d - mean) for d in differences]) / max(1, len(differences) - 1))
         floor = max(_PAIRED_RTOL * abs(mean_twin), self.atol * abs(before.scale))
         broken = not math.isfinite(_mean(suspect))
-        hurt = (broken and math.isfinite(mean_twin)) or mean > max(_PAIRED_ERRORS * error, floor)
+        margin = max(_PAIRED_ERRORS * error, floor)
+        hurt = (broken and math.isfinite(mean_twin)) or mean > margin
         if self.is_raised(at_good, before):
-            cause = Cause.BOTH if hurt else Cause.DATA
+            cause = Cause.BOTH if hurt or (raised >= TURNED_UP and mean > -margin) else Cause.DATA
         else:
             unstable = broken or self.is_raised(path, before) or self.is_raised(suspect, before)
             cause = Cause.KNOB if hurt or unstable else Cause.NOISE
@@ -173,7 +207,8 @@ class Attribution:
         text = (
             f"The state that had given {before.level:.4g} gives {_median(at_good):.4g} on the new batches; trained on "
             f"the same {len(twin)} batches the changed one gives {_mean(suspect):.4g}, its twin with the old values "
-            f"{mean_twin:.4g} (difference {mean:.3g}, standard error {error:.3g}): {_WORDS[cause]}"
+            f"{mean_twin:.4g} (difference {mean:.3g}, standard error {error:.3g}): "
+            + (_NO_GOOD if cause is Cause.BOTH and not hurt else _WORDS[cause])
         )
         return Verdict(cause, evidence, text, twin_is_better=hurt)
 
@@ -199,6 +234,17 @@ _PAIRED_ERRORS = 3.0
 
 _PAIRED_RTOL = 0.1
 """And the share of the twin's mean loss."""
+
+MOVED = 1.2
+"""A knob counts as moved at this many times its old value."""
+
+TURNED_UP = 2.0
+"""And as turned up, so that the burden of proof is its own, at this many times."""
+
+TURNED_UP_SHARE = 0.5
+"""Share of the margin that is enough to blame a knob that has been turned up."""
+
+_NO_GOOD = "the data have changed, and the knob that was turned up has done no good"
 
 _WORDS = {
     Cause.KNOB: "it was the knob, not the data",

@@ -6,17 +6,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from autotunenet.attribution import Attribution, Baseline, Verdict
-from autotunenet.snapshots import SnapshotBuffer
 from autotunenet.types import Hyperparams, TrainingRun
+from autotunenet.way_back import GOOD, SUSPECT, TWIN, WayBack
 
 Replay = Callable[[Any], Any]
 """Trains one stored batch, as the user's loop does, and returns the loss that the step went down from."""
-
-SUSPECT, TWIN = "suspect", "twin"
-"""Slots: the state at the alarm, and the good one after the same batches with its own values."""
-
-MAX_BATCHES = 128
-"""Batches since the good state that are remembered; beyond that there is no exact twin."""
 
 _NUM_MEASURED = 8
 """Batches that two states are compared on where the data have not changed."""
@@ -31,13 +25,13 @@ class Reenactment:
 
     Args:
         run: The training.
-        snapshots: With the good state, and the suspect one in its slot.
+        way_back: With the good state, and the suspect one in its slot.
         replay: Trains one stored batch.
         attribution: Judges the losses.
     """
 
-    def __init__(self, run: TrainingRun, snapshots: SnapshotBuffer, replay: Replay, attribution: Attribution) -> None:
-        self._run, self._snapshots, self._replay, self._attribution = run, snapshots, replay, attribution
+    def __init__(self, run: TrainingRun, way_back: WayBack, replay: Replay, attribution: Attribution) -> None:
+        self._run, self._way_back, self._replay, self._attribution = run, way_back, replay, attribution
 
     def judge(
         self,
@@ -45,7 +39,7 @@ class Reenactment:
         batches: Sequence[Any],
         num_since_onset: int,
         values: Hyperparams,
-        num_steps: int,
+        step: int,
     ) -> Verdict:
         """Return the verdict, with the twin in its slot.
 
@@ -54,25 +48,27 @@ class Reenactment:
             batches: All since the good state.
             num_since_onset: How many of them came since the loss began to rise, at least 1.
             values: Those that the twin trains with.
-            num_steps: Number of the step now.
+            step: Number of the step now.
         """
         onset = batches[-num_since_onset:]
-        at_good = self._measure("good", onset)
-        self._snapshots.restore_from("good")
+        at_good = self._measure(GOOD, onset, step)
+        self._way_back.restore(step)
         self._run.set_hyperparams(values)
-        path = [self._train(batch) for batch in batches]
-        self._snapshots.capture(num_steps, TWIN)
+        path = [self._go_on(batch) for batch in batches]
+        self._way_back.capture(step, TWIN)
         changed = self._attribution.is_raised(at_good, before)
         measured = onset if changed else batches[-_NUM_MEASURED:]
         return self._attribution.judge_twin(
             before,
             at_good=at_good,
             path=path[-num_since_onset:],
-            twin=self._measure(TWIN, measured),
-            suspect=self._measure(SUSPECT, measured),
+            twin=self._measure(TWIN, measured, step),
+            suspect=self._measure(SUSPECT, measured, step),
         )
 
-    def race(self, before: Baseline, batches: Sequence[Any], twin: Sequence[float]) -> Verdict:
+    def race(
+        self, before: Baseline, batches: Sequence[Any], twin: Sequence[float], step: int, *, raised: float
+    ) -> Verdict:
         """Train the suspect on the batches that the twin has had since, and compare; the suspect is left trained.
 
         With the twin's values: the question is which of the two states to go on from, not how the suspect got there.
@@ -81,24 +77,31 @@ class Reenactment:
             before: What the good state had given.
             batches: What the twin has trained on since the verdict that the data have changed.
             twin: Its losses.
+            step: Number of the step now.
+            raised: As in `Attribution.judge_twin`.
         """
         values = self._run.get_hyperparams()
-        self._snapshots.restore_from(SUSPECT)
+        self._way_back.restore(step, SUSPECT)
         self._run.set_hyperparams(values)
-        suspect = [self._train(batch) for batch in batches]
+        suspect = [self._go_on(batch) for batch in batches]
         later = slice(len(batches) // 2, None)
         return self._attribution.judge_twin(
-            before, at_good=twin[:1], path=twin, twin=twin[later], suspect=suspect[later]
+            before, at_good=twin[:1], path=twin, twin=twin[later], suspect=suspect[later], raised=raised
         )
+
+    def _go_on(self, batch: Any) -> float:
+        """Train the live state, which has this batch behind it from now on."""
+        self._way_back.advance(batch)
+        return self._train(batch)
+
+    def _measure(self, slot: str, batches: Sequence[Any], step: int) -> list[float]:
+        """Return the losses of exactly that state, one by one."""
+        losses = []
+        for batch in batches:
+            self._way_back.restore(step, slot)
+            losses.append(self._train(batch))
+        return losses
 
     def _train(self, batch: Any) -> float:
         loss = self._replay(batch)
         return float(loss.detach() if hasattr(loss, "detach") else loss)
-
-    def _measure(self, slot: str, batches: Sequence[Any]) -> list[float]:
-        """Return the losses of exactly that state, one by one."""
-        losses = []
-        for batch in batches:
-            self._snapshots.restore_from(slot)
-            losses.append(self._train(batch))
-        return losses

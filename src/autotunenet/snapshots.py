@@ -23,12 +23,14 @@ class Snapshot:
         loss: What the training gave right after it; NaN while that is not known.
         hyperparams: In force when it was taken.
         buffers: The adapter's copy of the state; None where the scope is ``"hyperparameters"``.
+        age: Optimizer steps that have made it; those that were taken back before are not among them.
     """
 
     step: int
     loss: float
     hyperparams: Hyperparams
     buffers: dict[str, Any] | None
+    age: int
 
 
 class SnapshotBuffer:
@@ -72,14 +74,14 @@ class SnapshotBuffer:
         """Whether there is something in a slot."""
         return name in self._slots
 
-    def capture(self, step: int, slot: str = "candidate") -> None:
-        """Copy the live state into a slot. What was there is overwritten."""
+    def capture(self, step: int, slot: str = "candidate", *, age: int | None = None) -> None:
+        """Copy the live state into a slot. What was there is overwritten. An `age` of None is that of the step."""
         if self.scope == "none":
             return
         self.discard(slot)
         spare = self._spares.pop() if self._spares else None
         buffers = self._run.copy_into(spare) if self.scope == "full" else None
-        self._slots[slot] = Snapshot(step, math.nan, self._run.get_hyperparams(), buffers)
+        self._slots[slot] = Snapshot(step, math.nan, self._run.get_hyperparams(), buffers, step if age is None else age)
 
     def commit(self, loss: float) -> None:
         """Trust the candidate: it becomes the good state. `loss` is what the training gave right after it.

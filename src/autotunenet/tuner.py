@@ -197,6 +197,7 @@ class Tuner(PlainState):
         """
         value = _as_float(loss)
         self._num_steps += 1
+        self._way_back.advance(batch if self._recovery.wants_batches else None)
         if self._launching and not self._launching.launch.is_done:
             return self._note_move(self._launching.step(value, self._num_steps), value)
         health, outcome = self._recovery.watch(value, self._num_steps, self._applied, batch)
@@ -211,7 +212,7 @@ class Tuner(PlainState):
             if discarded is not None:
                 return self._note_move(discarded, value)
         if self._interval is not None and len(self._losses) >= self._interval and not self._recovery.is_on_trial:
-            return self._control(sum(self._losses) / len(self._losses))
+            return self._end_interval(value)
         return None
 
     def observe(self, metric: SupportsFloat) -> Decision | None:
@@ -237,6 +238,11 @@ class Tuner(PlainState):
         return self._launching is not None and not self._launching.launch.is_done
 
     # -- one control step --------------------------------------------------------------------------------------------
+
+    def _end_interval(self, loss: float) -> Decision:
+        """Look twice where somebody else has turned lr up; else let the controller decide."""
+        outcome = self._recovery.question(self._losses, self._num_steps, self._applied)
+        return self._record(outcome, loss) if outcome else self._control(sum(self._losses) / len(self._losses))
 
     def _control(self, metric: float) -> Decision:
         """Close the interval: let the controller observe and propose, bound what it asks for, put that in force."""

@@ -1,21 +1,30 @@
-"""When a state is captured, and what it takes to be trusted."""
+"""When a state is captured, what it takes to be trusted, and which steps have made the live one."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from autotunenet.launch import Move
-from autotunenet.snapshots import SnapshotBuffer
+from autotunenet.snapshots import Snapshot, SnapshotBuffer
 from autotunenet.space import SearchSpace
 from autotunenet.state import PlainState, check_keys
 from autotunenet.types import Health, Hyperparams, TrainingRun
 
-ORIGIN = "origin"
-"""The slot of the state that a launch started from."""
+GOOD, CANDIDATE, ORIGIN = "good", "candidate", "origin"
+"""Slots: the state to go back to, the one that may become it, and the one that a launch started from."""
+
+SUSPECT, TWIN = "suspect", "twin"
+"""Slots: the state at an alarm, and the good one after the same batches with its own values."""
+
+MAX_BATCHES = 128
+"""Batches since the good state that are remembered; beyond that there is no exact twin."""
 
 
 class WayBack(PlainState):
     """Captures a state now and then, and commits it once the steps after it have proven it.
+
+    It knows the age of every state: how many of the steps so far have made it. Steps that were taken back are not among
+    them, so the age of the live state against the steps so far says what was thrown away.
 
     Args:
         run: Whose state is kept.
@@ -25,7 +34,7 @@ class WayBack(PlainState):
         proof_steps: Healthy steps after a snapshot that make it good, at least 1.
     """
 
-    state_names = ("_last_snapshot_step", "_last_restore_step", "_proof_losses", "_num_useful")
+    state_names = ("age", "_num_settled", "_last_snapshot_step", "_proof_losses")
 
     def __init__(
         self, run: TrainingRun, space: SearchSpace, snapshots: SnapshotBuffer, *, snapshot_every: int, proof_steps: int
@@ -33,12 +42,20 @@ class WayBack(PlainState):
         self.snapshots = snapshots
         self._run, self._space = run, space
         self._snapshot_every, self._proof_steps = snapshot_every, proof_steps
+        self.age = 0  # steps that have made the live state
+        self._num_settled = 0  # steps known to be thrown away
         self._last_snapshot_step = 0
-        self._last_restore_step = 0
         self._proof_losses: list[float] = []  # since the candidate was captured
-        self._num_useful = 0  # steps that a launch has kept since the origin
+        self._batches: list[Any] = []  # that have made the live state out of the good one
+        self._batches_aside: dict[str, list[Any]] = {}  # the same for states in slots
 
     # -- there -------------------------------------------------------------------------------------------------------
+
+    def advance(self, batch: Any = None) -> None:
+        """Take note of a step of the live state, and of its batch, where there may be a twin."""
+        self.age += 1
+        if batch is not None:
+            self._batches = [*self._batches, batch][-MAX_BATCHES:]
 
     def keep(self, loss: float, step: int, health: Health, applied: Hyperparams) -> bool:
         """Take note of a step. Return whether a candidate was proven by it.
@@ -60,7 +77,7 @@ class WayBack(PlainState):
             self._proof_losses.append(loss)
             # The very first state is the user's own, and there is nothing else to go back to: one loss is proof enough.
             if len(self._proof_losses) >= (self._proof_steps if self.snapshots.good else 1):
-                self.snapshots.commit(sum(self._proof_losses) / len(self._proof_losses))
+                self._commit(sum(self._proof_losses) / len(self._proof_losses))
                 return True
         elif self.is_due(step) and self._run.get_hyperparams() == applied:
             self.capture(step)
@@ -70,10 +87,18 @@ class WayBack(PlainState):
         """Whether it is time for another candidate."""
         return self.snapshots.scope != "none" and step - self._last_snapshot_step >= self._snapshot_every
 
-    def capture(self, step: int) -> None:
-        """Take the live state as the candidate."""
-        self.snapshots.capture(step)
-        self._last_snapshot_step, self._proof_losses = step, []
+    def capture(self, step: int, slot: str = CANDIDATE) -> None:
+        """Take the live state as the candidate, or set it aside in another slot."""
+        self.snapshots.capture(step, slot, age=self.age)
+        if slot == CANDIDATE:
+            self._last_snapshot_step, self._proof_losses = step, []
+        elif slot in (SUSPECT, TWIN):
+            self._batches_aside[slot] = list(self._batches)
+
+    def discard(self, slot: str = CANDIDATE) -> None:
+        """Empty a slot."""
+        self.snapshots.discard(slot)
+        self._batches_aside.pop(slot, None)
 
     def drop_candidate(self) -> None:
         """The candidate was harmed, or cannot be told from one that was."""
@@ -85,19 +110,33 @@ class WayBack(PlainState):
         """Take the live state as good; `loss` is what it is known to give."""
         self.capture(step)
         if self.snapshots.candidate:
-            self.snapshots.commit(loss)
-        self._last_restore_step = step
+            self._commit(loss)
+
+    def _commit(self, loss: float) -> None:
+        self.snapshots.commit(loss)
+        num_since = self.age - self.snapshots.slot(GOOD).age
+        self._batches = self._batches[-num_since:] if num_since else []
 
     # -- and back ----------------------------------------------------------------------------------------------------
 
-    def note_restore(self, step: int) -> None:
-        """Take note that the live state is the good one again; it is some time until the next snapshot."""
-        self._last_snapshot_step = self._last_restore_step = step
+    def restore(self, step: int, slot: str = GOOD) -> Snapshot:
+        """Put a state back in place of the live one; it is some time until the next snapshot."""
+        snapshot = self.snapshots.restore() if slot == GOOD else self.snapshots.restore_from(slot)
+        if self.snapshots.scope == "full":
+            self.age, self._batches = snapshot.age, list(self._batches_aside.get(slot, []))
+        self._last_snapshot_step = step
+        return snapshot
 
-    def num_lost(self, step: int) -> int:
-        """Return the steps that going back at `step` throws away; what an earlier return threw away is not counted."""
-        lost = step - max(self.snapshots.good_or_first().step, self._last_restore_step)
-        return lost if self.snapshots.scope == "full" else 0
+    def settle(self, step: int) -> int:
+        """Return the optimizer steps that were thrown away since this was last asked; below 0 where some came back."""
+        num = step - self.age - self._num_settled
+        self._num_settled += num
+        return num
+
+    def batches_since_good(self) -> list[Any] | None:
+        """Return the batches that have made the live state out of the good one; None if not all of them are known."""
+        num = self.age - self.snapshots.good_or_first().age
+        return list(self._batches) if num == len(self._batches) > 0 else None
 
     def cut_by(self, factor: float) -> dict[str, float]:
         """Return the good state's values, those that a back-off cuts times `factor`, inside the space."""
@@ -109,30 +148,28 @@ class WayBack(PlainState):
 
     def follow_launch(self, move: Move, step: int, level: float) -> int:
         """Keep the live state, or go back, as the launch wants it. Return the optimizer steps thrown away."""
-        lost = step - self._last_restore_step
-        if move is Move.KEEP:
-            self.trust(step, level)
-            if not self.snapshots.has(ORIGIN):
-                self.snapshots.capture(step, ORIGIN)
-            self._num_useful += lost
-            return 0
         if move is Move.RETURN:
-            self.snapshots.restore()
-        else:
-            self.snapshots.restore_from(ORIGIN)
-            self.trust(step, level)
-            lost, self._num_useful = lost + self._num_useful, 0
-        self.note_restore(step)
-        return lost
+            self.restore(step)
+            return self.settle(step)
+        if move is Move.RESTART:
+            self.restore(step, ORIGIN)
+        self.trust(step, level)
+        if not self.snapshots.has(ORIGIN):
+            self.capture(step, ORIGIN)
+        return self.settle(step)
 
     # -- resume ------------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """Return everything that `load_state_dict` needs, the snapshots included."""
-        return {**super().state_dict(), "snapshots": self.snapshots.state_dict()}
+        """Return everything that `load_state_dict` needs, snapshots and batches included."""
+        aside = {slot: list(batches) for slot, batches in self._batches_aside.items()}
+        own = {**super().state_dict(), "batches": list(self._batches), "batches_aside": aside}
+        return {**own, "snapshots": self.snapshots.state_dict()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from a saved state, or raise ValueError and stay as it was."""
-        check_keys(type(self).__name__, state_dict, (*self.state_names, "snapshots"))
+        check_keys(type(self).__name__, state_dict, (*self.state_names, "batches", "batches_aside", "snapshots"))
         self.snapshots.load_state_dict(state_dict["snapshots"])
         super().load_state_dict({name: state_dict[name] for name in self.state_names})
+        self._batches = list(state_dict["batches"])
+        self._batches_aside = {slot: list(batches) for slot, batches in state_dict["batches_aside"].items()}
