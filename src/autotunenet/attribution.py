@@ -181,8 +181,8 @@ class Attribution:
                 changed, it is the updates.
             twin: Losses of the twin, batch by batch.
             suspect: Losses of the suspect on the same batches.
-            raised: How many times its old value the knob is. Where it was turned up the twin goes on unless the suspect
-                is clearly better: it has trained on as much, so nothing is lost.
+            raised: How many times its old value the knob is. Where it was turned up any difference is enough, and on
+                new data the twin goes on unless the suspect is clearly better: it has trained on as much.
         """
         differences = [a - b for a, b in zip(suspect, twin, strict=True)]
         mean_twin, mean = _mean(twin), _mean(differences)
@@ -190,11 +190,12 @@ class Attribution:
         floor = max(_PAIRED_RTOL * abs(mean_twin), self.atol * abs(before.scale))
         broken = not math.isfinite(_mean(suspect))
         margin = max(_PAIRED_ERRORS * error, floor)
-        hurt = (broken and math.isfinite(mean_twin)) or mean > margin
+        turned_up, twin_is_sound = raised >= TURNED_UP, not self.is_raised(path, before)
+        hurt = (broken and math.isfinite(mean_twin)) or mean > (0.0 if turned_up and twin_is_sound else margin)
         if self.is_raised(at_good, before):
-            cause = Cause.BOTH if hurt or (raised >= TURNED_UP and mean > -margin) else Cause.DATA
+            cause = Cause.BOTH if hurt or (turned_up and mean > -margin) else Cause.DATA
         else:
-            unstable = broken or self.is_raised(path, before) or self.is_raised(suspect, before)
+            unstable = broken or not twin_is_sound or self.is_raised(suspect, before)
             cause = Cause.KNOB if hurt or unstable else Cause.NOISE
         evidence = {
             "loss_before": before.level,

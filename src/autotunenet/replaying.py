@@ -40,6 +40,8 @@ class Reenactment:
         num_since_onset: int,
         values: Hyperparams,
         step: int,
+        *,
+        raised: float,
     ) -> Verdict:
         """Return the verdict, with the twin in its slot.
 
@@ -49,6 +51,7 @@ class Reenactment:
             num_since_onset: How many of them came since the loss began to rise, at least 1.
             values: Those that the twin trains with.
             step: Number of the step now.
+            raised: As in `Attribution.judge_twin`.
         """
         onset = batches[-num_since_onset:]
         at_good = self._measure(GOOD, onset, step)
@@ -64,6 +67,7 @@ class Reenactment:
             path=path[-num_since_onset:],
             twin=self._measure(TWIN, measured, step),
             suspect=self._measure(SUSPECT, measured, step),
+            raised=raised,
         )
 
     def race(

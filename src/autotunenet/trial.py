@@ -120,7 +120,9 @@ class Trial(PlainState):
         return self._way_back.snapshots.has(TWIN)
 
     def is_dubious(self, case: Case) -> bool:
-        """Whether losses that have raised no alarm would speak against a knob that was turned up."""
+        """Whether a knob that was turned up without an alarm is to be looked at; a twin needs no rise for that."""
+        if self._twin and self._way_back.batches_since_good():
+            return True
         return self._attribution.is_raised(case.rise, case.before, share=TURNED_UP_SHARE)
 
     def begin(self, case: Case) -> Finding | None:
@@ -181,7 +183,7 @@ class Trial(PlainState):
     def _reenact(self, twin: Reenactment, case: Case, batches: Sequence[Any]) -> Finding | None:
         """Judge by an exact twin. None: the data have changed, and only a race can tell whether the knob did harm."""
         num_since_onset = min(len(case.rise), len(batches))
-        verdict = twin.judge(case.before, batches, num_since_onset, case.values, case.step)
+        verdict = twin.judge(case.before, batches, num_since_onset, case.values, case.step, raised=case.raised)
         changed = verdict.cause in (Cause.DATA, Cause.BOTH)
         if changed and case.has_moved:
             self._way_back.restore(case.step, TWIN)

@@ -145,3 +145,16 @@ def test_a_twin_that_is_broken_too_is_not_gone_on_from():
     decision = twins.feed(4)
     assert decision.action is Action.ROLLBACK
     assert twins.run.weight < 1000
+
+
+@pytest.mark.parametrize(("harm", "cause"), [(0.01, Cause.KNOB), (-0.01, Cause.NOISE)])
+def test_an_lr_that_somebody_else_has_turned_up_is_compared_with_the_old_one_without_an_alarm(harm, cause):
+    """Whichever is better goes on; both have trained on all batches."""
+    twins = Twins(interval=10, guard=lambda old, new, step: dict(new))
+    twins.tuner._recovery.monitor.verdicts = {}
+    twins.run.harm = harm
+    twins.feed(70)
+    decision = twins.feed(10, lr=0.8)
+    assert (decision.cause, decision.discarded_steps) == (cause, 0)
+    assert (twins.run.weight < 1000) is (cause is Cause.KNOB)
+    assert (twins.run.hyperparams == {"lr": 0.1}) is (cause is Cause.KNOB)

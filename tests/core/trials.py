@@ -77,10 +77,12 @@ def alarmed(*steps, loss=9.0, lr=None, **kwargs):
 
 
 class Harm(NumberRun):
-    """An update above lr 0.5 does lasting harm of 8; batches are what the data add to a loss of 1."""
+    """An update above lr 0.5 does lasting harm; batches are what the data add to a loss of 1."""
+
+    harm = 8.0
 
     def train(self, batch):
-        loss = 1.0 + batch + 8.0 * (self.weight >= 1000)
+        loss = 1.0 + batch + self.harm * (self.weight >= 1000)
         self.weight += 1 + 1000 * (self.hyperparams["lr"] > 0.5)
         return loss
 
