@@ -90,6 +90,7 @@ def make_tuner(
     bayesian: bool = True,
     attribution: bool = True,
     land: bool = True,
+    backoff: float = 0.25,
     seed: int = 0,
     **options: Any,
 ) -> Tuner:
@@ -107,6 +108,8 @@ def make_tuner(
         attribution: Whether to find out after an alarm whose fault it was.
         land: Whether lr comes down at the end, or on a plateau where the end is not known. An LR scheduler of the
             user's, made before the tuner, takes its place.
+        backoff: Factor on lr after a rollback that found the same lr in force, in (0, 1); compounds. A quarter, as the
+            launch keeps it from an lr that failed.
         seed: Seed of the controller.
         **options: Of `Tuner`: replay, mode, monitor, guard, snapshot_every, ...
 
@@ -125,6 +128,7 @@ def make_tuner(
         snapshots=SnapshotBuffer(run, scope),
         launch=Launch() if launch else None,
         attribution=Attribution() if attribution else None,
+        backoff=backoff,
         **{"guard": chain(max_delta(1.0), within(space)), **options},
     )
 

@@ -18,6 +18,7 @@ class AutoTuneNetConfig(SafeControllerConfig):
 
     name: Literal["autotunenet"] = "autotunenet"
     max_delta: float | None = Field(1.0, gt=0, le=10, description="largest relative change per control step")
+    backoff: float = Field(0.25, gt=0, lt=1, description="factor on lr after a rollback; compounds")
     launch: bool = Field(True, description="whether to find the lr in the first steps; only where rollback is full")
     bayesian: bool = Field(True, description="whether to move away from the plan on evidence")
     attribution: bool = Field(
