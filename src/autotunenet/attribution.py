@@ -105,9 +105,7 @@ class Attribution:
         # The smaller of two, for one may stand out by itself.
         return self.is_raised([min(again[-2:])], replace(before, level=max(again[0], before.level)))
 
-    def judge(
-        self, before: Baseline, *, suspect: Sequence[float], again: Sequence[float], raised: float
-    ) -> Verdict:
+    def judge(self, before: Baseline, *, suspect: Sequence[float], again: Sequence[float], raised: float) -> Verdict:
         """Return the verdict.
 
         Args:

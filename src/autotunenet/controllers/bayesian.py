@@ -16,6 +16,9 @@ from autotunenet.types import Hyperparams
 _MIN_REWARDS = 12
 """Rewards before anything is tried: with fewer the posterior is surer than it should be."""
 
+_SAME = 1e-6
+"""Values that differ by less, relatively, are the same: an lr may have been kept in a float32 tensor."""
+
 _SLOWEST = 1e-12
 """Least magnitude of a metric that relative progress is measured by."""
 
@@ -147,8 +150,21 @@ class Bayesian(Controller):
         }
 
     def follow(self, current_params: Hyperparams) -> None:
-        """Scale the plan so that it meets the lr in force at the present multiplier."""
-        self.prior.follow({**current_params, "lr": current_params["lr"] / 10 ** self._point[0]})
+        """Go on from the values in force: plan times multiplier is what they are.
+
+        An lr that is not the one in force before was put there by a rollback or a launch, and by no trial: its
+        multiplier is the incumbent's, and the plan is scaled. The others have no plan: their multipliers follow from
+        the values.
+        """
+        planned, lr = self.prior.planned_lr, current_params["lr"]
+        if not math.isclose(lr, _scaled("lr", planned, self._point[0]), rel_tol=_SAME):
+            self._point[0] = self._incumbent[0]
+        self.prior.follow({**current_params, "lr": lr / 10 ** self._point[0]})
+        if min(planned, self.prior.planned_lr) > 0:  # a plan that was scaled up is nearer to what broke the run
+            self._limit -= max(0.0, math.log10(self.prior.planned_lr / planned))
+        for i, name in enumerate(self.names[1:], start=1):
+            if name in current_params:
+                self._meet(i, name, current_params[name])
         self._num_since_change, self._last_metric = 0, math.nan
 
     def forget(self, step: int) -> None:
@@ -168,11 +184,23 @@ class Bayesian(Controller):
         self._usual += (progress - self._usual) / min(self._num_rewards, 20)
         self._gp.add(self._point, t=float(self._num_intervals), y=self._usual - progress)
 
+    def _meet(self, i: int, name: str, value: float) -> None:
+        """Make the multiplier of a value without a plan agree with what is in force."""
+        initial = self._initial[name]
+        if math.isclose(value, _scaled(name, initial, self._point[i]), rel_tol=_SAME):
+            return
+        before, after = (1 - value, 1 - initial) if name == "momentum" else (initial, value)
+        if before > 0 and after > 0:
+            self._point[i] = math.log10(after / before)
+        else:  # no multiple of the user's value: somebody else's
+            self._initial[name], self._point[i] = value, 0.0
+
     def _note_broken(self) -> None:
-        """A value that broke the run is never tried again, nor one above it."""
+        """A value that broke the run is never tried again, nor one above it. The trial is over."""
         if self._point[0] > 0:
             self._limit = min(self._limit, self._point[0])
-        self._incumbent = [min(value, 0.0) if i == 0 else value for i, value in enumerate(self._incumbent)]
+        self._incumbent = [min(self._incumbent[0], 0.0), *self._incumbent[1:]]
+        self._point, self._num_since_change = list(self._incumbent), 0
 
     # -- decisions ---------------------------------------------------------------------------------------------------
 

@@ -8,7 +8,10 @@ from autotunenet.controllers.base import Controller
 from autotunenet.types import Hyperparams
 
 _MEMORY = 256
-"""Interval means that are remembered, for the plateau."""
+"""Means that are remembered, for the plateau; where there are more, two neighbours become one. Even."""
+
+_NO_FALL = 0.5
+"""A slope no further below zero than so many of its standard errors is none."""
 
 
 class Cruise(Controller):
@@ -20,9 +23,12 @@ class Cruise(Controller):
     when to land.
 
     Without a known end it halves the lr whenever the loss has stalled: when a straight line through the interval means
-    of the last `patience` of the time since the last change does not fall significantly, and a validation metric, where
-    there is one, has not improved over the same time either. The patience grows with the run, so that a slow training
-    is not mistaken for a stalled one.
+    of the last `patience` of the run does not fall by half its standard error, and a validation metric, where there is
+    one, has not improved over the same time either. A cut that comes late costs little, one that comes early costs the
+    run; so it is the stall that has to be shown. The window is long enough to see a slow fall through noise, it grows
+    with the run, cuts do not make it shorter again, and it has to be half new before the question is asked again:
+    asked at every interval, chance would answer it with yes before long. So the questions are as many as the logarithm
+    of the run's length.
 
     After a change of the world (`forget`) it takes off again: the cuts are undone, and the landing is planned anew for
     the steps that are left. The lr never rises above the peak, which is the user's or the launch's, or what rollbacks
@@ -33,7 +39,8 @@ class Cruise(Controller):
         hold: Share of the steps left at the start, or at a change of the world, before the landing begins, in [0, 1).
         land: Whether to land at all.
         cut: Factor on lr where the loss has stalled, in (0, 1). Used where the end is not known.
-        patience: Share of the time since the last change that has to pass without progress, in (0, 1].
+        patience: Share of the run, or of the time since a change of the world, that has to pass without progress, in
+            (0, 1].
         min_intervals: Control intervals that have to pass without progress at the least, 4 or more.
 
     Raises:
@@ -50,7 +57,22 @@ class Cruise(Controller):
     """
 
     needs = ("lr",)
-    state_names = ("_peak", "_cut", "_step", "_anchor", "_begin", "_means", "_best_val", "_last_val_best", "reason")
+    state_names = (
+        "_peak",
+        "_cut",
+        "_step",
+        "_anchor",
+        "_begin",
+        "_num_intervals",
+        "_num_seen",
+        "_num_asked",
+        "_means",
+        "_part",
+        "_per_mean",
+        "_best_val",
+        "_last_val_best",
+        "reason",
+    )
 
     def __init__(
         self,
@@ -60,7 +82,7 @@ class Cruise(Controller):
         land: bool = True,
         cut: float = 0.5,
         patience: float = 0.25,
-        min_intervals: int = 20,
+        min_intervals: int = 40,
     ) -> None:
         if total_steps is not None and total_steps < 1:
             raise ValueError(f"Cruise: total_steps must be at least 1, or None for not known, got {total_steps}")
@@ -76,8 +98,13 @@ class Cruise(Controller):
         self._cut = 1.0
         self._step = 0
         self._anchor = 0  # step from which the landing is planned
-        self._begin = 0  # step of the last cut or change of the world
-        self._means: list[float] = []  # interval means since then
+        self._begin = 0  # step since which means are remembered: of the last cut, rollback or change of the world
+        self._num_intervals = 0  # of the run, or since the last change of the world
+        self._num_seen = 0  # intervals since `_begin`
+        self._num_asked = 0  # those of them that there were at the last question
+        self._means: list[float] = []  # of `_per_mean` intervals each
+        self._part: list[float] = []  # intervals that do not make a mean yet
+        self._per_mean = 1
         self._best_val = math.inf
         self._last_val_best = 0  # step at which it was reached
         self.reason = ""
@@ -86,6 +113,11 @@ class Cruise(Controller):
     def is_landing(self) -> bool:
         """Whether the lr is coming down to the known end."""
         return self.landing() < 1
+
+    @property
+    def planned_lr(self) -> float:
+        """The lr that the plan has for now."""
+        return self._peak * self._cut * self.landing()
 
     def landing(self) -> float:
         """Return the landing's factor on lr, in [0, 1]."""
@@ -106,8 +138,9 @@ class Cruise(Controller):
     def observe(self, metric: float, step: int) -> None:
         """Take note of an interval's mean training loss; one that is not finite starts the memory afresh."""
         self._step = step
+        self._num_intervals += 1
         if math.isfinite(metric):
-            self._means = [*self._means, metric][-_MEMORY:]
+            self._remember(metric)
         else:
             self._start_afresh(step)
 
@@ -125,7 +158,7 @@ class Cruise(Controller):
             self._start_afresh(self._step)
         elif self.is_landing:
             self.reason = f"Landing: {100 * self.landing():.0f} % of the way to go."
-        return {"lr": self._peak * self._cut * self.landing()}
+        return {"lr": self.planned_lr}
 
     def follow(self, current_params: Hyperparams) -> None:
         """Scale the plan so that it meets the lr in force, from a launch or a rollback."""
@@ -137,23 +170,42 @@ class Cruise(Controller):
     def forget(self, step: int) -> None:
         """Take off again: no cuts, and a landing planned for the steps that are left."""
         self._step = self._anchor = step
-        self._cut, self._best_val = 1.0, math.inf
+        self._cut, self._best_val, self._num_intervals = 1.0, math.inf, 0
         self._start_afresh(step)
 
     def _start_afresh(self, step: int) -> None:
-        self._means, self._begin, self._last_val_best = [], step, step
+        self._means, self._part, self._per_mean = [], [], 1
+        self._num_seen = self._num_asked = 0
+        self._begin = self._last_val_best = step
+
+    def _remember(self, metric: float) -> None:
+        """Keep an interval's mean; a long memory is kept in coarser means, so that it reaches back as far as needed."""
+        self._num_seen += 1
+        self._part = [*self._part, metric]
+        if len(self._part) == self._per_mean:
+            self._means, self._part = [*self._means, _mean(self._part)], []
+        if len(self._means) == _MEMORY:
+            self._means = [_mean(self._means[i : i + 2]) for i in range(0, _MEMORY, 2)]
+            self._per_mean *= 2
 
     def _has_stalled(self) -> bool:
-        """Whether the latest interval means do not fall by more than the standard error of their slope."""
-        num = max(self.min_intervals, math.ceil(self.patience * len(self._means)))
+        """Whether the latest interval means do not fall, if it is time to ask."""
+        num = max(self.min_intervals, math.ceil(self.patience * self._num_intervals))
         # The first interval after a change still comes down from it.
-        if len(self._means) <= num or (self._best_val < math.inf and self._is_validation_improving(num)):
+        if self._num_seen <= num or self._num_asked > self._num_seen - num / 2:
             return False
-        slope, error = _slope(self._means[-num:])
-        return slope >= -error
+        self._num_asked = self._num_seen
+        if self._best_val < math.inf and self._is_validation_improving(num):
+            return False
+        slope, error = _slope(self._means[-max(4, math.ceil(num / self._per_mean)) :])
+        return slope >= -_NO_FALL * error
 
     def _is_validation_improving(self, num: int) -> bool:
-        return self._last_val_best > self._step - (self._step - self._begin) * num / len(self._means)
+        return self._last_val_best > self._step - (self._step - self._begin) * num / self._num_seen
+
+
+def _mean(values: list[float]) -> float:
+    return sum(value / len(values) for value in values)  # divided first: a sum of huge losses may be infinite
 
 
 def _slope(values: list[float]) -> tuple[float, float]:

@@ -1,0 +1,228 @@
+"""The commands, their options and what their help says."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from autotunenet_bench.cli.ending import EXIT_FAILED, interruptible, refuse, system_errors
+from autotunenet_bench.cli.executing import execute, show_result
+from autotunenet_bench.cli.options import DataDir, Download, Fresh, Out, Overrides, Topic, Workers
+from autotunenet_bench.cli.saying import PROGRAM, count, print_lines, say
+
+app = typer.Typer(
+    name=PROGRAM,
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,  # plain text keeps the examples' line breaks, and can be piped
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the command line and exit.
+
+    Args:
+        argv: Arguments after the program's name; None: those of the process.
+
+    Raises:
+        SystemExit: Always; 0 done, 1 a run failed, 2 a config, data or a folder were refused, 130 interrupted.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a name that the terminal cannot show must not end a run
+    app(args=sys.argv[1:] if argv is None else argv, prog_name=PROGRAM)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from autotunenet import __version__
+
+        typer.echo(f"{PROGRAM} {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Measure how well methods adapt hyperparameters while a model trains.
+
+    \b
+    A config names a task (what is trained), a regime (what changes while it trains),
+    a controller (who changes the hyperparameters) and seeds. A suite is every
+    combination of several of them.
+
+    \b
+    Begin with:
+      autotunenet-bench run --config configs/digits_quick.yaml
+      autotunenet-bench suite demo
+      autotunenet-bench list controllers
+
+    \b
+    Results go to results/<name of the config>/: report.html, CSV files, and a folder
+    for every run. Finished runs are reused, interrupted ones go on where they stopped.
+    """  # noqa: D301
+
+
+@app.command()
+def run(
+    *,
+    config: Annotated[str, typer.Option("--config", "-c", metavar="FILE", help="A YAML file, or a shipped config.")],
+    overrides: Overrides = None,
+    out: Out = Path("results"),
+    workers: Workers = None,
+    data_dir: DataDir = None,
+    download: Download = False,
+    fresh: Fresh = False,
+) -> None:
+    """Run one config over its seeds.
+
+    \b
+    Examples:
+      autotunenet-bench run --config configs/mnist_data_shift.yaml
+      autotunenet-bench run -c digits_quick --set controller=cosine --set num_epochs=3
+      autotunenet-bench run -c mnist_poor_init --set "seeds=[0, 1]" --set controller.max_delta=0.2
+
+    \b
+    A config that is no file of yours is looked up among the shipped ones:
+    `autotunenet-bench list configs`. Copy one to begin your own.
+    """  # noqa: D301
+    execute(config, overrides or [], out, workers=workers, data_dir=data_dir, download=download, fresh=fresh)
+
+
+@app.command()
+def suite(
+    *,
+    config: Annotated[str, typer.Argument(metavar="NAME|FILE", help="A shipped suite, or a YAML file.")],
+    overrides: Overrides = None,
+    out: Out = Path("results"),
+    workers: Workers = None,
+    data_dir: DataDir = None,
+    download: Download = False,
+    fresh: Fresh = False,
+) -> None:
+    """Run every combination that a suite names.
+
+    \b
+    Examples:
+      autotunenet-bench suite smoke
+      autotunenet-bench suite demo --workers 2 --out my_results
+      autotunenet-bench suite demo --set "seeds=[0]" --set controllers.1.warmup=1
+
+    \b
+    `autotunenet-bench list suites` names the shipped ones.
+    """  # noqa: D301
+    execute(config, overrides or [], out, workers=workers, data_dir=data_dir, download=download, fresh=fresh)
+
+
+@app.command("list")
+def list_topic(
+    topic: Annotated[Topic | None, typer.Argument(help="What to list; default: all but the runs.")] = None,
+    out: Out = Path("results"),
+) -> None:
+    """List plug-ins, metrics, shipped configs, or the runs so far.
+
+    \b
+    Examples:
+      autotunenet-bench list
+      autotunenet-bench list regimes
+      autotunenet-bench list runs --out my_results
+    """  # noqa: D301
+    with interruptible(), system_errors(out, "name another folder with --out"):
+        from autotunenet_bench.listing import describe, describe_runs
+
+        if topic is Topic.RUNS:
+            print_lines("runs", describe_runs(out) or [(str(out), "no runs here")])
+            return
+        for one in [topic] if topic else [item for item in Topic if item is not Topic.RUNS]:
+            print_lines(one.value, describe(one.value))
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder of results, such as results/demo.")],
+    out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Also put the page here.")] = None,
+) -> None:
+    """Make the report of a results folder again.
+
+    \b
+    Examples:
+      autotunenet-bench report results/demo
+      autotunenet-bench report results/demo --out pages/demo.html
+
+    \b
+    report.html and the CSV files in the folder are replaced; --out copies the page.
+    """  # noqa: D301
+    with interruptible():
+        from autotunenet_bench.suite import NoRunsError, SuiteFileError, rebuild_report
+
+        try:
+            with system_errors(folder, "make room there, or report a copy of the folder"):
+                result = rebuild_report(folder)
+        except (NoRunsError, SuiteFileError) as error:
+            refuse(str(error))
+        if out:
+            with system_errors(out, "name another file with --out"):
+                out.parent.mkdir(parents=True, exist_ok=True)
+                if out.resolve() != result.report.html.resolve():
+                    shutil.copyfile(result.report.html, out)
+        show_result(result, out)
+
+
+@app.command()
+def attribution(
+    *,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, metavar="N", help="Seeds of every task and optimizer.")] = 2,
+    tasks: Annotated[
+        list[str] | None, typer.Option("--task", metavar="NAME", help="Only this task; many times.")
+    ] = None,
+    optimizers: Annotated[
+        list[str] | None, typer.Option("--optimizer", metavar="NAME", help="Only this optimizer; many times.")
+    ] = None,
+    launch: Annotated[bool, typer.Option("--launch", help="Let the tuner find its own lr first.")] = False,
+    replay: Annotated[bool, typer.Option("--replay", help="Let the tuner train on stored batches again.")] = False,
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the results.")] = Path(
+        "results/attribution"
+    ),
+    workers: Workers = None,
+    data_dir: DataDir = None,
+    download: Download = False,
+) -> None:
+    """Break trainings in known ways, and see whose fault the tuner says it was.
+
+    \b
+    Examples:
+      autotunenet-bench attribution
+      autotunenet-bench attribution --task digits_mlp --optimizer sgd --seeds 1
+      autotunenet-bench attribution --replay --out results/attribution_replay
+    """  # noqa: D301
+    with interruptible(), system_errors(out, "name another folder with --out"):
+        from autotunenet_bench.attribution.command import RefusedError, run_command
+
+        try:
+            page, num_failed = run_command(
+                out,
+                tasks=tasks,
+                optimizers=optimizers,
+                num_seeds=seeds,
+                launch=launch,
+                replay=replay,
+                num_workers=workers,
+                data=(data_dir, download),
+            )
+        except RefusedError as error:
+            refuse(str(error))
+        say(page)
+        say(f"Files: {out}")
+        if num_failed:
+            say(f"{count(num_failed, 'training')} failed; their folders hold error.txt", err=True)
+            raise typer.Exit(EXIT_FAILED)

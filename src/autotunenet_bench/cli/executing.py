@@ -1,0 +1,105 @@
+"""Run a config, and show its plan and its result."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+from rich.console import Console
+
+from autotunenet_bench.cli.ending import EXIT_FAILED, interruptible, refuse, system_errors
+from autotunenet_bench.cli.saying import count, say
+
+if TYPE_CHECKING:
+    from autotunenet_bench.suite import Plan, SuiteResult
+
+
+def execute(
+    name: str,
+    overrides: list[str],
+    out: Path,
+    *,
+    workers: int | None,
+    data_dir: Path | None,
+    download: bool,
+    fresh: bool,
+) -> None:
+    """Load, run, show; every way out has its exit code."""
+    place = [out]  # the folder below it, as soon as the config has told its name
+    with interruptible(place):
+        # Inside, because importing torch takes seconds, in which Ctrl-C must not end in a traceback.
+        from autotunenet_bench.config import ConfigError, load_config
+        from autotunenet_bench.data import DataError, DataSource
+        from autotunenet_bench.executors import ProgressDisplay
+        from autotunenet_bench.files import FolderInUseError
+        from autotunenet_bench.suite import run_suite
+
+        try:
+            loaded = load_config(name, overrides)
+            folder = place[0] = out / loaded.name
+            say(f"Config: {loaded.path}{' (shipped)' if loaded.shipped else ''}")
+            with system_errors(folder, "name another folder with --out"), ProgressDisplay() as progress:
+
+                def on_plan(plan: Plan) -> None:
+                    show_plan(plan)
+                    progress.begin(plan.pending, num_reused=plan.num_reused, num_workers=plan.num_workers)
+
+                result = run_suite(
+                    loaded.config,
+                    folder,
+                    DataSource.from_environment(data_dir, download),
+                    name=loaded.name,
+                    num_workers=workers,
+                    fresh=fresh,
+                    on_plan=on_plan,
+                    on_update=progress.update,
+                )
+        except ConfigError as error:
+            refuse(f"{error}\n{count(len(error.problems), 'problem')}; nothing was run.")
+        except (DataError, FolderInUseError) as error:
+            refuse(str(error))
+        show_result(result)
+
+
+def show_plan(plan: Plan) -> None:
+    """Print how many runs there are, what is reused of them, and on how many workers they go."""
+    parts = [f"{count(len(plan.specs), 'run')} in all"]
+    if plan.num_reused:
+        parts.append(f"{count(plan.num_reused, 'finished run')} reused; --fresh runs them again")
+    if plan.num_resumed:
+        parts.append(f"{count(plan.num_resumed, 'interrupted run')} continued")
+    if plan.pending:
+        parts.append(count(plan.num_workers, "worker"))
+    say("; ".join(parts))
+    if plan.num_other_environment:
+        say(f"{count(plan.num_other_environment, 'reused run')} made with other versions than are installed now")
+    if plan.is_crowded:
+        have = f"{count(plan.num_workers, 'worker')} x {count(plan.num_threads, 'thread')}"
+        say(f"{have}: more than there are cores here, so the runs slow each other down", err=True)
+
+
+def show_result(result: SuiteResult, page: Path | None = None) -> None:
+    """Print the table, what failed, and where everything lies; exit with 1 if something failed."""
+    from autotunenet_bench.report import summary_table
+
+    # A log file has no width of its own; the default of 80 columns would fold the table.
+    console = Console() if sys.stdout.isatty() else Console(width=110)
+    console.print(summary_table(result.traces))
+    files = result.report
+    say(f"Report: {page or files.html}")
+    say(f"CSV:    {', '.join(str(path) for path in (files.summary_csv, files.curves_csv, files.decisions_csv))}")
+    num_finished = sum(trace.finished for trace in result.traces)
+    if num_finished < result.num_runs:
+        states = [f"{number} {state}" for state, number in Counter(result.missing.values()).items()]
+        say(f"Runs:   {'; '.join([f'{num_finished} of {result.num_runs} finished', *states])}")
+    if not result.failures:
+        return
+    say(f"\n{len(result.failures)} of {count(result.num_runs, 'run')} failed:", err=True)
+    for run_id, message in result.failures.items():
+        say(f"  {run_id}: {message}", err=True)
+        details = result.folder / run_id / "error.txt"
+        say(f"    see {details if details.exists() else details.parent}", err=True)
+    raise typer.Exit(EXIT_FAILED)

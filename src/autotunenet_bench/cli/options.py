@@ -1,0 +1,37 @@
+"""The options that more than one command has."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Put a value over the config; may be given many times."),
+]
+Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Results go to DIR/<name of the config>/.")]
+Workers = Annotated[
+    int | None,
+    typer.Option("--workers", min=1, metavar="N", help="Processes; default: cores // num_threads, at most one a run."),
+]
+DataDir = Annotated[
+    Path | None,
+    typer.Option("--data-dir", metavar="DIR", help="Your copies of the data sets; default: $AUTOTUNENET_DATA_DIR."),
+]
+Download = Annotated[bool, typer.Option("--download", help="Allow data sets to be fetched from the network.")]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Do finished runs again instead of reusing them.")]
+
+
+class Topic(str, Enum):
+    """What `list` can list."""
+
+    TASKS = "tasks"
+    REGIMES = "regimes"
+    CONTROLLERS = "controllers"
+    METRICS = "metrics"
+    SUITES = "suites"
+    CONFIGS = "configs"
+    RUNS = "runs"
