@@ -15,6 +15,9 @@ _STANDSTILL = 1e-8
 _SMALLEST = 1e-12
 """Least magnitude of a loss that relative progress is measured by."""
 
+_NONE = 1e-5
+"""Scale of a loss that starts at exactly 0, as a converged one may in single precision: 1e-7 above it is no rise."""
+
 
 class Move(Enum):
     """What the tuner has to do after a step of the launch."""
@@ -29,7 +32,9 @@ class Launch(PlainState):
     """Tries learning rates in the running training, keeps what they learn, and takes back what they break.
 
     The first `num_calibration` steps hardly move: they measure the loss where the training starts, and how much it
-    varies from batch to batch. Then trials of at most `window` steps follow, the first at the user's lr.
+    varies from batch to batch. So few losses may all be low by chance, and every trial would seem to raise the loss.
+    Therefore the first loss of each further trial from there, which no lr has touched yet, and the losses of trials
+    that teach nothing are counted in. Then trials of at most `window` steps follow, the first at the user's lr.
 
     * A trial fails when the loss rises by more than its noise explains. What it did is taken back.
     * A trial that does no harm is kept, and the next lr is `grow` times larger, or lies between the largest that passed
@@ -40,7 +45,8 @@ class Launch(PlainState):
 
     The answer stays revocable: a network that saturates or dies gives a quiet loss too. The first state is kept until
     the loss has come down by a tenth (`prove`); where it has stopped far above that, the launch begins once more from
-    there, well below its first answer.
+    there, well below its first answer. Never above it: an lr that is too low stops nothing, it only learns slowly, and
+    what is larger has failed, or taught no more, in the launch already.
 
     The idea of a probe inside the run is that of AutoLRS (Jin et al. 2021) and of lr range tests (Smith 2017); that
     large steps are safe only once sharpness has come down is Kalra and Barkeshli 2024.
@@ -80,6 +86,8 @@ class Launch(PlainState):
         "_high",
         "_num_steps",
         "_losses",
+        "_start",
+        "_scale",
         "_initial",
         "_noise",
         "_reference",
@@ -131,6 +139,8 @@ class Launch(PlainState):
         self._low, self._high = 0.0, math.inf
         self._num_steps = 0
         self._losses: list[float] = []  # of the present trial
+        self._start: list[float] = []  # all losses known to tell the level where the training starts
+        self._scale = math.nan  # magnitude that rises are measured by
         self._initial = math.nan  # level of the loss where the training starts
         self._noise = 0.0  # standard deviation of a single loss
         self._reference = math.nan  # level that a trial starts from
@@ -172,6 +182,8 @@ class Launch(PlainState):
         self._losses.append(loss)
         if math.isnan(self._reference):
             return self._calibrate()
+        if len(self._losses) == 1 and not self._good and math.isfinite(loss):
+            return self._recalibrate(loss)
         if self._is_failing():
             return self._fail("the loss rose")
         if self._is_window_complete():
@@ -197,6 +209,7 @@ class Launch(PlainState):
             return self._end_proof("The loss has come down: the lr is proven.")
         before = _mean(self._losses[-2 * self.window : -self.window]) if num >= 2 * self.window else math.inf
         if num < 4 * self.window or level < before - error:
+            self._losses = self._losses[-3 * self.window :]  # what the next looks need; one look a window
             return Move.GO_ON
         if self._revoked_peak:  # neither has learned: nothing speaks against the first
             if level > self._revoked_level - error:
@@ -221,11 +234,36 @@ class Launch(PlainState):
             return self._wait()
         if len(self._losses) < self.num_calibration:
             return Move.GO_ON
-        self._initial = self._reference = _mean(self._losses)
-        self._noise = max(1.5 * _noise(self._losses), 0.01 * abs(self._initial))
+        self._scale = abs(_mean(self._losses)) or _NONE
+        self._count_in(self._losses)
         self.reason = f"The loss starts at {self._initial:.4g}, give or take {self._noise:.2g} a batch."
         self._try(self._first_lr)
         return Move.KEEP
+
+    def _recalibrate(self, loss: float) -> Move:
+        """Count in a trial's first loss at the first state: its lr has no part in it. Too high a one: try it again."""
+        jump, level = self._jump(), self._reference
+        self._count_in([min(max(loss, level - jump), level + jump)])
+        if self._num_steps >= self.max_steps:
+            return self._finish(Move.RETURN, "Time is up")
+        if loss <= level + jump:
+            return Move.GO_ON
+        self.reason = f"The state that gave {level:.4g} gives {loss:.4g}, before lr {self.lr:.3g} has moved it: again."
+        self._try(self.lr)
+        return Move.RETURN
+
+    def _count_in(self, losses: Sequence[float]) -> None:
+        """Measure level and noise where the training starts once more, with these losses too."""
+        self._start = [*self._start, *losses]
+        num = len(self._start)
+        self._initial = self._reference = _mean(self._start)
+        spread = math.sqrt(sum((v - self._initial) * (v - self._initial) for v in self._start) / (num - 1))
+        # Few losses tell little of their noise: the factor is that of the 1 % quantiles of Student's t and the normal.
+        self._noise = max((1 + 2 / (num - 2)) * spread, 0.01 * self._scale)
+
+    def _jump(self) -> float:
+        """By how much a single loss must exceed the level to fail a trial."""
+        return max(0.5 * abs(self._reference), 8 * self._noise) + 0.05 * self._scale
 
     def _wait(self) -> Move:
         """Undo a step whose loss is not a number before anything was tried; that is no matter of lr."""
@@ -236,21 +274,19 @@ class Launch(PlainState):
         return self._finish(Move.RETURN, self.reason.rstrip("."))
 
     def _is_failing(self) -> bool:
-        loss, level, scale = self._losses[-1], self._reference, abs(self._initial)
-        if not math.isfinite(loss):
-            return True
-        if loss > level + max(0.5 * abs(level), 8 * self._noise) + 0.05 * scale:
+        loss, level = self._losses[-1], self._reference
+        if not math.isfinite(loss) or loss > level + self._jump():
             return True
         if len(self._losses) < 2:
             return False
-        return _mean(self._losses[-2:]) > level + max(0.12 * abs(level), 3 * self._noise) + 0.02 * scale
+        return _mean(self._losses[-2:]) > level + max(0.12 * abs(level), 3 * self._noise) + 0.02 * self._scale
 
     def _is_window_complete(self) -> bool:
         if len(self._losses) >= self.window:
             return True
         # Where nothing has been learned there is nothing to compare: half a window shows that it does no harm.
         hasty = not (self._has_learned or self._from_above or self._is_patient)
-        return hasty and len(self._losses) == self.window // 2 and not self._is_below(self._initial, 2.0)
+        return hasty and len(self._losses) == self.window // 2 and not self._is_below(self._initial, 2.5)
 
     def _judge(self) -> Move:
         if not self._good and self._from_above:
@@ -261,11 +297,11 @@ class Launch(PlainState):
         if self._has_risen():
             return self._fail("the loss ended higher")
         # Where nothing is learned the whole trial tells the level.
-        learns = self._has_learned or self._is_below(self._initial, 2.0)
+        learns = self._has_learned or self._is_below(self._initial, 2.5)
         end = _mean(self._losses[-self._third() :] if learns else self._losses)
         speed = (self._reference - end) / max(abs(self._reference), _SMALLEST) / len(self._losses)
         # What looked like learning may have been noise: then the climb goes on.
-        surely_below = self._initial - 3 * self._noise / math.sqrt(self._third())
+        surely_below = self._initial - 3 * self._noise * math.sqrt(1 / self._third() + 1 / len(self._start))
         learns = learns and (not self._has_learned or min(end, self._reference) < surely_below)
         if learns and self._has_learned and speed < self.gain * self._speed:  # a larger lr has to earn its place
             if end >= self._reference:
@@ -275,9 +311,12 @@ class Launch(PlainState):
             self._reference = end
             return self._finish(Move.KEEP, f"lr {self.lr:.3g} learned no faster than {self._good:.3g}")
         self.reason = f"lr {self.lr:.3g} took the loss from {self._reference:.4g} to {end:.4g}: kept."
-        self._good, self._speed, self._reference, self._has_learned = self.lr, speed, end, learns
+        self._reference = end
         if learns:
             self._noise = 0.5 * (self._noise + _noise(self._losses))
+        elif self._is_still_at_start():
+            self._count_in(self._losses if self._good else self._losses[1:])
+        self._good, self._speed, self._has_learned = self.lr, speed, learns
         return self._next(Move.KEEP)
 
     def _third(self) -> int:
@@ -286,8 +325,14 @@ class Launch(PlainState):
     def _is_below(self, level: float, num_errors: float) -> bool:
         """Whether the trial ended below a level by more than its noise explains."""
         third = self._third()
-        error = self._noise / math.sqrt(third)
+        error = self._noise * math.sqrt(1 / third + 1 / len(self._start))
         return _mean(self._losses[-third:]) < level - max(0.03 * abs(level), num_errors * error)
+
+    def _is_still_at_start(self) -> bool:
+        """Whether nothing says that the trial has left the level where the training starts."""
+        noise = max(self._noise, _noise(self._losses))
+        error = noise * math.sqrt(1 / len(self._losses) + 1 / len(self._start))
+        return _mean(self._losses) > self._initial - 3 * error
 
     def _has_risen(self) -> bool:
         third = self._third()
@@ -295,8 +340,8 @@ class Launch(PlainState):
         # A false alarm at the first trial would send the search down for nothing: both sides of each comparison vary,
         # and so does the noise that a few losses tell.
         noise = max(self._noise, _noise(self._losses))
-        floor = 0.02 * abs(self._initial)
-        margin = 3.5 * noise * math.sqrt(1 / third + 1 / self.num_calibration)
+        floor = 0.02 * self._scale
+        margin = 3.5 * noise * math.sqrt(1 / third + 1 / (third if self._has_learned else len(self._start)))
         if end > self._reference + max(0.03 * abs(self._reference), margin, floor):
             return True
         return end > begin + max(0.03 * abs(begin), 3.5 * noise * math.sqrt(2 / third), floor)

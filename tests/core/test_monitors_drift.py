@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autotunenet import Health
-from autotunenet.monitors import ChangePoint, Collapse, Regression
+from autotunenet.monitors import ChangePoint, Collapse, Regression, default_monitor
 
 STABLE, SUSPECT, UNSTABLE = Health.STABLE, Health.SUSPECT, Health.UNSTABLE
 NAN, INF = math.nan, math.inf
@@ -248,3 +248,20 @@ def test_negative_objectives_collapse_upwards_too():
 def test_bad_arguments_are_refused(kind, arguments):
     with pytest.raises(ValueError, match=rf"{kind.__name__}: .*got"):
         kind(**arguments)
+
+
+# -- the noise of small batches ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("variation", [0.1, 0.4, 1.0])
+@pytest.mark.parametrize("kind", ["gamma", "lognormal", "normal"])
+def test_noise_alone_raises_hardly_any_alarm(kind, variation):
+    """Losses of small batches vary by half of their level and more; one alarm in 10,000 steps is too many."""
+    rng = np.random.default_rng(0)
+    losses = {
+        "gamma": lambda: rng.gamma(1 / variation**2, variation**2, 20_000),
+        "lognormal": lambda: np.exp(math.sqrt(math.log(1 + variation**2)) * rng.standard_normal(20_000)),
+        "normal": lambda: 1 + variation * rng.standard_normal(20_000),
+    }[kind]()
+    found = verdicts(default_monitor(), [3.0, *map(float, losses)])
+    assert found.count(UNSTABLE) <= 1

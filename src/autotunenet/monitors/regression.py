@@ -8,14 +8,22 @@ from itertools import accumulate
 from autotunenet.monitors.base import Monitor
 from autotunenet.types import Health
 
+_SMOOTHING = 32
+"""Losses over which their noise is averaged, exponentially."""
+
+_CAP = 4.0
+"""Usual differences of two losses that a single one counts for at most."""
+
 
 class Regression(Monitor):
     """Compares each loss with the best level reached so far.
 
-    The level is the mean over `window` losses, the reference its minimum, at first simply the first loss. A loss above
-    ``reference + rtol * abs(reference) + atol`` is a breach: suspect. `patience` breaches in a row: unstable. Several
-    in a row are asked for because single batches vary; the absolute part because a relative one vanishes as the loss
-    nears zero.
+    The level is the mean over `window` losses, the reference its minimum, at first simply the first loss. A loss is a
+    breach, and suspect, above ``reference + max(rtol * abs(reference) + atol, num_sigmas * sigma)``. `patience`
+    breaches in a row: unstable. Several in a row are asked for because single batches vary; the absolute part because a
+    relative one vanishes as the loss nears zero; the noise sigma because small batches vary by half of their level and
+    more. It is measured by the mean absolute difference of losses that follow each other, which for normal noise is
+    ``2 / sqrt(pi)`` standard deviations, and which a falling level does not widen.
 
     Args:
         rtol: Relative tolerance, 0 or more.
@@ -24,19 +32,39 @@ class Regression(Monitor):
         patience: Breaches in a row that make the run unstable, at least 1.
         window: Losses that are averaged for the level, at least 1.
         cooldown: Steps after a reset in which a breach is never more than suspect, 0 or more.
+        num_sigmas: Standard deviations of single losses that a breach lies above the reference at the least, 0 or more.
+            The lowest level that a run has had lies below the one it keeps, so some of them are used up by that.
 
     Raises:
         ValueError: If an argument is out of its range.
 
-    >>> monitor = Regression(rtol=0.5, atol=0.0, patience=2, window=1)
+    >>> monitor = Regression(rtol=0.5, atol=0.0, patience=2, window=1, num_sigmas=0.0)
     >>> [monitor.update(loss, step).value for step, loss in enumerate([1.0, 0.5, 0.8, 0.9], start=1)]
     ['stable', 'stable', 'suspect', 'unstable']
     """
 
-    state_names = ("_reference", "_scale", "_older_sums", "_newer", "_newer_sum", "_num_breaches", "_cooldown_left")
+    state_names = (
+        "_reference",
+        "_scale",
+        "_older_sums",
+        "_newer",
+        "_newer_sum",
+        "_num_breaches",
+        "_cooldown_left",
+        "_last",
+        "_num_steps",
+        "_step_size",
+    )
 
     def __init__(
-        self, *, rtol: float = 0.5, atol: float | None = None, patience: int = 5, window: int = 20, cooldown: int = 0
+        self,
+        *,
+        rtol: float = 0.5,
+        atol: float | None = None,
+        patience: int = 5,
+        window: int = 20,
+        cooldown: int = 0,
+        num_sigmas: float = 3.0,
     ) -> None:
         if not (math.isfinite(rtol) and rtol >= 0):
             raise ValueError(f"Regression: rtol must be a finite number, 0 or more, got {rtol}")
@@ -47,7 +75,10 @@ class Regression(Monitor):
                 "Regression: patience and window must be at least 1 and cooldown at least 0, "
                 f"got patience={patience}, window={window}, cooldown={cooldown}"
             )
+        if not (math.isfinite(num_sigmas) and num_sigmas >= 0):
+            raise ValueError(f"Regression: num_sigmas must be a finite number, 0 or more, got {num_sigmas}")
         self.rtol, self.atol, self.patience, self.window, self.cooldown = rtol, atol, patience, window, cooldown
+        self.num_sigmas = num_sigmas
         self._reference: float | None = None
         self._scale = 0.0  # magnitude of the first loss that is neither zero nor non-finite
         self._older_sums: list[float] = []  # of the last, the last two ... of the older half; the oldest come last
@@ -55,12 +86,17 @@ class Regression(Monitor):
         self._newer_sum = 0.0
         self._num_breaches = 0
         self._cooldown_left = 0
+        self._last = math.nan  # loss before
+        self._num_steps = 0  # from one such to the next, counted up to `_SMOOTHING`
+        self._step_size = 0.0  # their mean magnitude
 
     def update(self, loss: float, step: int) -> Health:
         """Judge one step."""
         cooling = self._cooldown_left > 0
         self._cooldown_left -= cooling
-        if self._is_breach(loss):
+        is_breach = self._is_breach(loss)
+        self._note_step(loss)
+        if is_breach:
             self._num_breaches += 1
             return Health.UNSTABLE if self._num_breaches >= self.patience and not cooling else Health.SUSPECT
         self._num_breaches = 0
@@ -75,6 +111,8 @@ class Regression(Monitor):
         self._older_sums, self._newer, self._newer_sum = [], [], 0.0
         self._num_breaches = 0
         self._cooldown_left = self.cooldown
+        # The noise of another level is another one, but better than none.
+        self._last, self._num_steps = math.nan, min(self._num_steps, _SMOOTHING // 4)
 
     def _is_breach(self, loss: float) -> bool:
         if not math.isfinite(loss):
@@ -82,7 +120,16 @@ class Regression(Monitor):
         if self._reference is None or not self._scale:
             return False
         atol = 0.05 * self._scale if self.atol is None else self.atol
-        return loss > self._reference + self.rtol * abs(self._reference) + atol
+        noise = self.num_sigmas * 0.5 * math.sqrt(math.pi) * self._step_size
+        return loss > self._reference + max(self.rtol * abs(self._reference) + atol, noise)
+
+    def _note_step(self, loss: float) -> None:
+        """Average how far a loss lies from the one before; a jump counts for no more than a few usual ones."""
+        if math.isfinite(loss) and math.isfinite(self._last):
+            step = min(abs(loss - self._last), max(_CAP * self._step_size, 0.05 * self._scale))
+            self._num_steps = min(self._num_steps + 1, _SMOOTHING)
+            self._step_size += (step - self._step_size) / self._num_steps
+        self._last = loss
 
     def _learn(self, loss: float) -> None:
         mean = self._push(loss)
