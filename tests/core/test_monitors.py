@@ -250,6 +250,7 @@ def test_worst_of_refuses_the_state_of_others_in_another_order():
         lambda: Regression(patience=0),
         lambda: Regression(window=0),
         lambda: Regression(cooldown=-1),
+        lambda: Regression(num_sigmas=-1.0),
         lambda: Spike(num_sigmas=0.0),
         lambda: Spike(min_count=1),
         lambda: Spike(window=8, min_count=9),

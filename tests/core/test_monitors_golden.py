@@ -63,17 +63,14 @@ class PlainSpike:
 class PlainRegression:
     def __init__(self, *, rtol=0.5, atol=None, patience=5, window=20, cooldown=0, num_sigmas=3.0):
         self.rtol, self.atol, self.patience, self.window, self.cooldown = rtol, atol, patience, window, cooldown
-        self.num_sigmas, self.last, self.num, self.apart = num_sigmas, None, 0, 0.0
+        self.num_sigmas, self.last, self.num, self.apart, self.sigma = num_sigmas, None, 0, 0.0, 0.0
         self.reference, self.scale, self.recent, self.breaches, self.left = None, 0.0, [], 0, 0
 
     def update(self, loss, step):
         cooling, self.left = self.left > 0, max(0, self.left - 1)
         is_breach = self.is_breach(loss)
-        if self.last is not None and math.isfinite(self.last) and math.isfinite(loss):
-            self.num = min(32, self.num + 1)
-            apart = min(abs(loss - self.last), max(4 * self.apart, self.scale / 20))
-            self.apart = (1 - 1 / self.num) * self.apart + apart / self.num
-        self.last = loss
+        if math.isfinite(loss):
+            self.note(loss)
         if is_breach:
             self.breaches += 1
             return UNSTABLE if self.breaches >= self.patience and not cooling else SUSPECT
@@ -83,8 +80,19 @@ class PlainRegression:
         if self.reference is None or had_no_scale:
             self.reference = loss
         elif len(self.recent) == self.window:
-            self.reference = min(self.reference, math.fsum(self.recent) / self.window)
+            mean = math.fsum(self.recent) / self.window
+            if mean < self.reference:
+                self.reference, self.sigma = mean, sigma_of(self.apart)
         return STABLE
+
+    def note(self, loss):
+        if self.last is not None:
+            self.num = min(32, self.num + 1)
+            apart = min(abs(loss - self.last), max(4 * self.apart, self.scale / 20))
+            self.apart = (1 - 1 / self.num) * self.apart + apart / self.num
+            if self.num < 32:
+                self.sigma = sigma_of(self.apart)
+        self.last = loss
 
     def is_breach(self, loss):
         if not math.isfinite(loss):
@@ -92,14 +100,19 @@ class PlainRegression:
         if self.reference is None or not self.scale:
             return False
         atol = 0.05 * self.scale if self.atol is None else self.atol
-        sigma = self.apart * math.sqrt(math.pi) / 2  # the mean |x - y| of two normal numbers is 2 / sqrt(pi) sigma
-        return above(loss, self.reference + max(self.rtol * abs(self.reference) + atol, self.num_sigmas * sigma))
+        margin = self.rtol * abs(self.reference) + atol
+        return above(loss, self.reference + max(margin, self.num_sigmas * self.sigma))
 
     def reset(self, loss):
         self.last, self.num = None, min(self.num, 8)
         self.reference = loss if math.isfinite(loss) else None
         self.scale = self.scale or (abs(loss) if math.isfinite(loss) else 0.0)
         self.recent, self.breaches, self.left = [], 0, self.cooldown
+
+
+def sigma_of(mean_apart):
+    """The mean |x - y| of two normal numbers is 2 / sqrt(pi) standard deviations."""
+    return mean_apart * math.sqrt(math.pi) / 2
 
 
 class PlainOvershoot:

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from doubles import NumberRun
@@ -9,7 +10,9 @@ from torch import nn
 
 from autotunenet import Action, Float, SearchSpace, Tuner
 from autotunenet.adapters.pytorch import TorchRun
+from autotunenet.attribution import Attribution
 from autotunenet.controllers import CONTROLLERS, Fixed, Heuristic, Plateau, Schedule
+from autotunenet.types import Cause
 
 SPACE = SearchSpace({"lr": Float(1e-6, 100.0, log=True)})
 
@@ -148,3 +151,19 @@ def test_loading_is_all_or_nothing():
     with pytest.raises(ValueError, match="scope"):
         tuner.load_state_dict(state)
     assert tuner.state_dict() == before
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_slow_rise_is_undone_from_where_it_began(seed):
+    """lr lies a little too high: the loss doubles over 400 noisy steps, each hardly worse than the one before."""
+    rng = np.random.default_rng(seed)
+    run = NumberRun(0.0, lr=0.1)
+    space = SearchSpace({"lr": Float(1e-6, 1.0, log=True)})
+    tuner = Tuner(run, space, controller=Fixed(), interval=20, attribution=Attribution())
+    for step in range(1, 1001):
+        run.weight += 1.0
+        drift = max(0.0, run.weight - 400) / 400 if run.hyperparams["lr"] == 0.1 else 0.0
+        tuner.step(math.exp(-step / 20) + (1 + drift) * rng.lognormal(0.0, 0.15))
+    rollbacks = [decision for decision in tuner.history if decision.action is Action.ROLLBACK]
+    assert [decision.cause for decision in rollbacks] == [Cause.KNOB]
+    assert 480 <= run.weight - (1000 - rollbacks[0].observation.step) <= 620

@@ -18,12 +18,13 @@ _CAP = 4.0
 class Regression(Monitor):
     """Compares each loss with the best level reached so far.
 
-    The level is the mean over `window` losses, the reference its minimum, at first simply the first loss. A loss is a
-    breach, and suspect, above ``reference + max(rtol * abs(reference) + atol, num_sigmas * sigma)``. `patience`
-    breaches in a row: unstable. Several in a row are asked for because single batches vary; the absolute part because a
-    relative one vanishes as the loss nears zero; the noise sigma because small batches vary by half of their level and
-    more. It is measured by the mean absolute difference of losses that follow each other, which for normal noise is
-    ``2 / sqrt(pi)`` standard deviations, and which a falling level does not widen.
+    The level is the mean over `window` losses, the reference its minimum, at first simply the first loss. A loss is
+    a breach, and suspect, above ``reference + max(rtol * abs(reference) + atol, num_sigmas * sigma)``. `patience`
+    breaches in a row: unstable. Several in a row are asked for because single batches vary; the absolute part
+    because a relative one vanishes as the loss nears zero; the noise sigma because small batches vary by half of
+    their level and more. It is measured by the mean absolute difference of losses that follow each other, which for
+    normal noise is ``2 / sqrt(pi)`` standard deviations, and which a falling level does not widen; and it is that
+    of the reference, for a run that goes astray gets noisier as well.
 
     Args:
         rtol: Relative tolerance, 0 or more.
@@ -54,6 +55,7 @@ class Regression(Monitor):
         "_last",
         "_num_steps",
         "_step_size",
+        "_noise",
     )
 
     def __init__(
@@ -89,13 +91,15 @@ class Regression(Monitor):
         self._last = math.nan  # loss before
         self._num_steps = 0  # from one such to the next, counted up to `_SMOOTHING`
         self._step_size = 0.0  # their mean magnitude
+        self._noise = 0.0  # standard deviation of single losses at the reference
 
     def update(self, loss: float, step: int) -> Health:
         """Judge one step."""
         cooling = self._cooldown_left > 0
         self._cooldown_left -= cooling
         is_breach = self._is_breach(loss)
-        self._note_step(loss)
+        if math.isfinite(loss):
+            self._note(loss)
         if is_breach:
             self._num_breaches += 1
             return Health.UNSTABLE if self._num_breaches >= self.patience and not cooling else Health.SUSPECT
@@ -120,15 +124,17 @@ class Regression(Monitor):
         if self._reference is None or not self._scale:
             return False
         atol = 0.05 * self._scale if self.atol is None else self.atol
-        noise = self.num_sigmas * 0.5 * math.sqrt(math.pi) * self._step_size
-        return loss > self._reference + max(self.rtol * abs(self._reference) + atol, noise)
+        margin = max(self.rtol * abs(self._reference) + atol, self.num_sigmas * self._noise)
+        return loss > self._reference + margin
 
-    def _note_step(self, loss: float) -> None:
+    def _note(self, loss: float) -> None:
         """Average how far a loss lies from the one before; a jump counts for no more than a few usual ones."""
-        if math.isfinite(loss) and math.isfinite(self._last):
+        if math.isfinite(self._last):
             step = min(abs(loss - self._last), max(_CAP * self._step_size, 0.05 * self._scale))
             self._num_steps = min(self._num_steps + 1, _SMOOTHING)
             self._step_size += (step - self._step_size) / self._num_steps
+            if self._num_steps < _SMOOTHING:
+                self._noise = 0.5 * math.sqrt(math.pi) * self._step_size
         self._last = loss
 
     def _learn(self, loss: float) -> None:
@@ -138,6 +144,7 @@ class Regression(Monitor):
             self._reference = loss
         elif mean < self._reference:
             self._reference = mean
+            self._noise = 0.5 * math.sqrt(math.pi) * self._step_size
 
     def _push(self, loss: float) -> float:
         """Return the mean over the last `window` losses, infinity where there are fewer."""
