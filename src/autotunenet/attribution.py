@@ -190,7 +190,8 @@ class Attribution:
         margin = max(_PAIRED_ERRORS * error, floor)
         turned_up, twin_is_sound = raised >= TURNED_UP, not self.is_raised(path, before)
         hurt = (broken and math.isfinite(mean_twin)) or mean > (0.0 if turned_up and twin_is_sound else margin)
-        if self.is_raised(at_good, before):
+        # A sound state that gives no number on a batch has met a broken one; no median may hide that.
+        if self.is_raised(at_good, before) or not all(map(math.isfinite, at_good)):
             cause = Cause.BOTH if hurt or (turned_up and mean > -margin) else Cause.DATA
         else:
             unstable = broken or not twin_is_sound or self.is_raised(suspect, before)

@@ -21,8 +21,11 @@ def adaptation(current: Hyperparams, proposed: Hyperparams, applied: Hyperparams
     'Asked for lr 0.1 -> 0.4; bounded to lr 0.1 -> 0.15.'
     """
     if foreign:
-        takeover = f" Somebody else had changed {foreign} since the last decision; that was taken over."
-        return adaptation(current, proposed, applied) + takeover
+        end = "that stands" if applied == current else "that was changed again"
+        return (
+            adaptation(current, proposed, applied)
+            + f" Somebody else had changed {foreign} since the last decision; {end}."
+        )
     if not is_finite(proposed):
         values = ", ".join(f"{name} = {value:.4g}" for name, value in proposed.items())
         return f"The controller asked for {values}, which is not finite: refused."
@@ -58,11 +61,13 @@ def stayed_back(verdict: str, snapshot: Snapshot, applied: Hyperparams, num_in_r
     return f"{verdict}. Goes on from step {snapshot.step} with {cut}, rollback {num_in_row} in a row."
 
 
-def broken_data(loss: float, snapshot: Snapshot) -> str:
+def broken_data(loss: float, snapshot: Snapshot, in_force: Hyperparams, applied: Hyperparams) -> str:
     """Say that a state which had given a number gives none on the new data."""
+    change = changes(in_force, applied)
     return (
         f"The state of step {snapshot.step}, which had given {snapshot.loss:.4g}, gives {loss:.4g} before any update: "
-        "it is the data, look at them. Undone; the values stay as they are."
+        "it is the data, look at them. Undone, as is whatever they break from here on; "
+        + (f"{change}, as it was there." if change else "the values stay as they are.")
     )
 
 

@@ -41,6 +41,7 @@ class Recovery(PlainState):
         "num_rollbacks_in_row",
         "_num_futile_in_row",
         "_just_restored",
+        "_has_broken_data",
         "is_holding",
         "_scale",
         "_recent",
@@ -70,6 +71,7 @@ class Recovery(PlainState):
         self.num_rollbacks_in_row = 0
         self._num_futile_in_row = 0
         self._just_restored = False
+        self._has_broken_data = False  # the good state gave no number, and nothing healthy has come since
         self.is_holding = False  # too many rollbacks in a row: nobody raises anything until a state is proven
         self._scale = 0.0  # magnitude of the first loss
         self._recent: list[float] = []  # stable losses
@@ -152,7 +154,7 @@ class Recovery(PlainState):
         self._scale = self._scale or (abs(loss) if math.isfinite(loss) else 0.0)
         if health is Health.STABLE:
             self._recent = [*self._recent, loss][-_MEMORY:]
-            self._rise = []
+            self._rise, self._has_broken_data = [], False
         else:
             self._rise = [*self._rise, loss][-_MEMORY:]
         if self._just_restored:
@@ -172,6 +174,9 @@ class Recovery(PlainState):
 
     def _respond(self, loss: float, step: int) -> Outcome | None:
         self._in_force, self._rival = self._run.get_hyperparams(), None
+        if self._has_broken_data and not math.isfinite(loss):  # that has been said already
+            self._restore_with(self._in_force, step)
+            return None
         # Weights are not restored and the values are at their bounds: a rollback would change nothing.
         powerless = self._scope == "hyperparameters" and self._is_backed_off()
         exhausted = self.num_rollbacks_in_row >= self._max_rollbacks
@@ -273,13 +278,20 @@ class Recovery(PlainState):
 
     def _undo(self, loss: float, step: int, verdict: Verdict) -> Outcome:
         """The good state itself gives no number, before any update: the data are broken, and lr is not to blame."""
-        in_force = self._run.get_hyperparams()
+        good = self.way_back.snapshots.good_or_first()
+        # What was in force at the alarm, which may be less than at the good state: a landing goes on.
+        self._restore_with(
+            {k: min(v, good.hyperparams[k]) if k == "lr" else v for k, v in self._in_force.items()}, step
+        )
+        self._has_broken_data = True
+        reason = reasons.broken_data(loss, good, self._in_force, self._run.get_hyperparams())
+        return self._outcome(Action.ROLLBACK, step, reason, verdict)
+
+    def _restore_with(self, values: Hyperparams, step: int) -> None:
         good = self.way_back.restore(step)
-        self._run.set_hyperparams(in_force)
-        self.num_rollbacks_in_row += 1
+        self._run.set_hyperparams(values)
         self.monitor.reset(good.loss)
         self._rise = []
-        return self._outcome(Action.ROLLBACK, step, reasons.broken_data(loss, good), verdict)
 
     def _stay_back(self, step: int, finding: Finding) -> Outcome:
         """Go on from where the trial has led, which is the good state and a few steps."""

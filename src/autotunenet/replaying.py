@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ from autotunenet.types import Hyperparams, TrainingRun
 from autotunenet.way_back import GOOD, SUSPECT, TWIN, WayBack
 
 Replay = Callable[[Any], Any]
-"""Trains one stored batch, as the user's loop does, and returns the loss that the step went down from."""
+"""Trains one stored batch, as the user's loop does but for schedulers and the tuner, and returns the loss before."""
 
 _NUM_MEASURED = 8
 """Batches that two states are compared on where the data have not changed."""
@@ -59,7 +60,7 @@ class Reenactment:
         self._run.set_hyperparams(values)
         path = [self._go_on(batch) for batch in batches]
         self._way_back.capture(step, TWIN)
-        changed = self._attribution.is_raised(at_good, before)
+        changed = self._attribution.is_raised(at_good, before) or not all(map(math.isfinite, at_good))
         measured = onset if changed else batches[-_NUM_MEASURED:]
         return self._attribution.judge_twin(
             before,
@@ -107,5 +108,9 @@ class Reenactment:
         return losses
 
     def _train(self, batch: Any) -> float:
-        loss = self._replay(batch)
+        self._way_back.is_replaying = True
+        try:
+            loss = self._replay(batch)
+        finally:
+            self._way_back.is_replaying = False
         return float(loss.detach() if hasattr(loss, "detach") else loss)

@@ -185,31 +185,36 @@ class Trial(PlainState):
         num_since_onset = min(len(case.rise), len(batches))
         verdict = twin.judge(case.before, batches, num_since_onset, case.values, case.step, raised=case.raised)
         changed = verdict.cause in (Cause.DATA, Cause.BOTH)
-        if changed and case.has_moved:
-            self._way_back.restore(case.step, TWIN)
+        if changed and case.has_moved and self._is_sound(TWIN, case.step):
             return None
         if changed or verdict.cause is Cause.NOISE:  # a knob that nobody turned up is not to blame
-            self._way_back.restore(case.step, SUSPECT)
-            return Finding(replace(verdict, cause=Cause.DATA) if changed else verdict, Live.SUSPECT)
-        if not verdict.twin_is_better:
-            return Finding(verdict, Live.SPOILT)
-        self._way_back.restore(case.step, TWIN)
-        return Finding(verdict, Live.GOOD_AND_ON, verdict.evidence["twin_loss"])
+            verdict = replace(verdict, cause=Cause.DATA) if changed else verdict
+            return Finding(verdict, Live.SUSPECT if self._is_sound(SUSPECT, case.step) else Live.SPOILT)
+        if verdict.twin_is_better and self._is_sound(TWIN, case.step):
+            return Finding(verdict, Live.GOOD_AND_ON, verdict.evidence["twin_loss"])
+        return Finding(verdict, Live.SPOILT)
 
     def _race(self, twin: Reenactment, case: Case, step: int) -> Finding:
         """Compare suspect and twin on the batches since; whichever goes on has trained on all of them."""
         level = median(self._again[-3:])
         self._way_back.capture(step, TWIN)
         verdict = twin.race(case.before, self._batches, self._again, step, raised=case.raised)
-        if verdict.cause is not Cause.BOTH:
+        if verdict.cause is not Cause.BOTH and has_finite_weights(self._run, unless_it_says=True):
             return Finding(verdict, Live.SUSPECT)
-        self._way_back.restore(step, TWIN)
-        return Finding(verdict, Live.GOOD_AND_ON, level)
+        if self._is_sound(TWIN, step):
+            return Finding(replace(verdict, cause=Cause.BOTH), Live.GOOD_AND_ON, level)
+        return Finding(replace(verdict, cause=Cause.DATA), Live.SPOILT)
+
+    def _is_sound(self, slot: str, step: int) -> bool:
+        """Put a state back; return whether its weights are numbers: what wrecks one state may wreck the other."""
+        self._way_back.restore(step, slot)
+        return has_finite_weights(self._run, unless_it_says=True)
 
     def _end(self, finding: Finding) -> Finding:
         self._case, self._again, self._batches = None, [], []
         self._way_back.discard(SUSPECT)
         self._way_back.discard(TWIN)
+        self._way_back.snapshots.release()  # alarms are rare, and states are large
         return finding
 
     # -- resume ------------------------------------------------------------------------------------------------------
@@ -228,6 +233,6 @@ class Trial(PlainState):
         self._batches = list(state_dict["batches"])
 
 
-def has_finite_weights(run: TrainingRun) -> bool:
-    """Whether a run says that all its weights are finite; one that cannot tell does not say so."""
-    return isinstance(run, InspectableRun) and run.has_finite_weights()
+def has_finite_weights(run: TrainingRun, *, unless_it_says: bool = False) -> bool:
+    """Whether all weights of a run are finite; of one that cannot tell, `unless_it_says`."""
+    return run.has_finite_weights() if isinstance(run, InspectableRun) else unless_it_says

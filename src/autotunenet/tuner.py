@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 import math
 from collections import deque
+from collections.abc import Sequence
 from typing import Any, Literal, SupportsFloat
 
 from autotunenet import reasons
@@ -242,7 +243,10 @@ class Tuner(PlainState):
     def _end_interval(self, loss: float) -> Decision:
         """Look twice where somebody else has turned lr up; else let the controller decide."""
         outcome = self._recovery.question(self._losses, self._num_steps, self._applied)
-        return self._record(outcome, loss) if outcome else self._control(sum(self._losses) / len(self._losses))
+        losses = self._losses
+        if Health(self._worst) is not Health.UNSTABLE:  # losses that are no numbers were a gap in the signal
+            losses = [value for value in losses if math.isfinite(value)]
+        return self._record(outcome, loss) if outcome else self._control(_mean(losses))
 
     def _control(self, metric: float) -> Decision:
         """Close the interval: let the controller observe and propose, bound what it asks for, put that in force."""
@@ -368,6 +372,10 @@ class Tuner(PlainState):
         self.history.extend(history)
         super().load_state_dict({name: state_dict[name] for name in self.state_names})
         self._run.set_hyperparams(state_dict["hyperparams"])
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else math.nan
 
 
 def _as_float(value: SupportsFloat) -> float:

@@ -46,13 +46,20 @@ class WayBack(PlainState):
         self._num_settled = 0  # steps known to be thrown away
         self._last_snapshot_step = 0
         self._proof_losses: list[float] = []  # since the candidate was captured
+        self.is_replaying = False  # whether a stored batch is being trained on just now
         self._batches: list[Any] = []  # that have made the live state out of the good one
         self._batches_aside: dict[str, list[Any]] = {}  # the same for states in slots
 
     # -- there -------------------------------------------------------------------------------------------------------
 
     def advance(self, batch: Any = None) -> None:
-        """Take note of a step of the live state, and of its batch, where there may be a twin."""
+        """Take note of a step of the live state, and of its batch, where there may be a twin.
+
+        Raises:
+            RuntimeError: If this is asked for by the replay of a batch.
+        """
+        if self.is_replaying:
+            raise RuntimeError("replay called tuner.step; it has to train on the batch, return the loss, and no more")
         self.age += 1
         if batch is not None:
             self._batches = [*self._batches, batch][-MAX_BATCHES:]

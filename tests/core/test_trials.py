@@ -317,6 +317,30 @@ def test_no_numbers_for_ever_come_to_rest():
     trial = Trial(max_rollbacks=3)
     trial.tuner._recovery.monitor.verdicts = dict.fromkeys(range(ALARM, 400), UNSTABLE)
     trial.feed(*[1.0] * (ALARM - 1), *[NAN] * 100)
-    assert len(trial.tuner.history) < 12
-    assert trial.tuner.history[-1].action is Action.HOLD
+    assert len(trial.tuner.history) <= 2
+    assert trial.tuner.history[-1].cause is Cause.DATA
     assert trial.run.weight == 50.0
+
+
+@pytest.mark.parametrize("num", [2, 20, 60])
+def test_broken_data_cost_no_lr_and_are_told_of_once(num):
+    trial = Trial()
+    trial.tuner._recovery.monitor.verdicts = dict.fromkeys(range(ALARM, ALARM + num), UNSTABLE)
+    trial.feed(*[1.0] * (ALARM - 1), *[NAN] * num, *[1.0] * 30)
+    assert trial.run.hyperparams == {"lr": 0.1}
+    assert [decision.action for decision in trial.tuner.history] == [Action.PROBE, Action.ROLLBACK]
+    assert trial.tuner._recovery.num_rollbacks_in_row == 0
+    assert trial.run.weight == 50.0 + 30
+
+
+def test_broken_data_under_a_raised_lr_bring_the_old_one_back():
+    trial, _ = alarmed(loss=NAN, lr=0.8)
+    trial.feed(NAN)
+    assert trial.run.hyperparams == {"lr": 0.1}
+
+
+def test_a_gap_in_the_signal_is_left_out_of_the_interval():
+    trial = Trial(run=Inspected(0.0), interval=10)
+    trial.tuner._recovery.monitor.verdicts = {5: UNSTABLE}
+    decision = trial.feed(*[2.0] * 4, NAN, *[1.0] * 5)[-1]
+    assert decision.observation.metric == pytest.approx((4 * 2.0 + 5 * 1.0) / 9)

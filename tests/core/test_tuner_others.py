@@ -22,7 +22,7 @@ def test_a_foreign_write_is_reported_and_taken_over():
     run.hyperparams["lr"] = 0.3
     decision = tuner.step(1.0)
     assert decision.observation.hyperparams == {"lr": 0.3}
-    assert "Somebody else had changed lr 0.1 -> 0.3 since the last decision; that was taken over." in decision.reason
+    assert "Somebody else had changed lr 0.1 -> 0.3 since the last decision; that stands." in decision.reason
     assert "Somebody" not in feed(tuner, [1.0, 1.0])[-1].reason
 
 

@@ -1,8 +1,10 @@
 """With stored batches: the good state is trained through what it has missed, and the two are compared."""
 
+import math
+
 import pytest
 import torch
-from trials import ALARM, Twins
+from trials import ALARM, Harm, Twins
 
 from autotunenet import Action
 from autotunenet.types import Cause
@@ -158,3 +160,37 @@ def test_an_lr_that_somebody_else_has_turned_up_is_compared_with_the_old_one_wit
     assert (decision.cause, decision.discarded_steps) == (cause, 0)
     assert (twins.run.weight < 1000) is (cause is Cause.KNOB)
     assert (twins.run.hyperparams == {"lr": 0.1}) is (cause is Cause.KNOB)
+
+
+class Wreckable(Harm):
+    """A batch that is no number makes the weights none."""
+
+    def train(self, batch):
+        loss = 0.0 * self.weight + super().train(batch)
+        self.weight += 0.0 * batch
+        return loss
+
+    def has_finite_weights(self):
+        return math.isfinite(self.weight)
+
+
+@pytest.mark.parametrize("lr", [0.1, 0.15, 0.4])
+def test_no_weights_that_are_no_numbers_are_gone_back_to(lr):
+    """The batch that has wrecked the suspect wrecks its twin as well."""
+    twins = Twins()
+    twins.run.__class__ = Wreckable
+    twins.feed(ALARM - 4)
+    twins.feed(1, lr=lr)
+    twins.feed(1, math.nan)
+    for _ in range(40):
+        twins.feed(1)
+    assert twins.run.weight < 1000
+    assert twins.run.hyperparams == {"lr": 0.1}
+
+
+def test_a_replay_that_calls_the_tuner_is_refused():
+    twins = Twins()
+    twins.tuner._recovery._trial._twin._replay = lambda batch: twins.tuner.step(1.0, batch)
+    twins.feed(ALARM - 1)
+    with pytest.raises(RuntimeError, match="replay called"):
+        twins.feed(1)
