@@ -13,6 +13,9 @@ _MEMORY = 256
 _NO_FALL = 0.5
 """A slope no further below zero than so many of its standard errors is none."""
 
+_PAYS = 2.0
+"""A cut has paid where the loss has come down by more than so many standard errors of the difference."""
+
 
 class Cruise(Controller):
     """Plays ``lr(t) = peak * cut(t) * landing(t)``; other hyperparameters stay as they are.
@@ -30,15 +33,24 @@ class Cruise(Controller):
     asked at every interval, chance would answer it with yes before long. So the questions are as many as the logarithm
     of the run's length.
 
-    After a change of the world (`forget`) it takes off again: the cuts are undone, and the landing is planned anew for
-    the steps that are left. The lr never rises above the peak, which is the user's or the launch's, or what rollbacks
-    have left of it.
+    And a cut has to pay. One that helps is rewarded by a drop of the loss, for the noise floor comes down with lr. So
+    when the next question is due, the mean of the window has to lie below that before the cut by more than two
+    standard errors of the difference, or a validation metric has to have reached a new best since. Otherwise the cut is
+    undone: it met no stall that a smaller lr helps, perhaps a fall too slow to be seen through the noise. The next one
+    then needs twice the window of the last, and twice that again after another that does not pay; a cut that pays sets
+    the window back. A rollback, a launch or an interval that is not finite ends the trial, because what is before it
+    and what is after it cannot be compared: the cut stands.
+
+    After a change of the world (`forget`) it takes off again: nothing is left of the cuts nor of a longer window, and
+    the landing is planned anew for the steps that are left. The lr never rises above the peak, which is the user's or
+    the launch's, or what rollbacks have left of it.
 
     Args:
         total_steps: Optimizer steps of the whole training, at least 1; None: not known.
         hold: Share of the steps left at the start, or at a change of the world, before the landing begins, in [0, 1).
         land: Whether to land at all.
-        cut: Factor on lr where the loss has stalled, in (0, 1). Used where the end is not known.
+        cut: Factor on lr where the loss has stalled, in (0, 1). Used where the end is not known. It is taken back where
+            the loss has not come down by it.
         patience: Share of the run, or of the time since a change of the world, that has to pass without progress, in
             (0, 1].
         min_intervals: Control intervals that have to pass without progress at the least, 4 or more.
@@ -69,6 +81,8 @@ class Cruise(Controller):
         "_means",
         "_part",
         "_per_mean",
+        "_num_least",
+        "_trial",
         "_best_val",
         "_last_val_best",
         "reason",
@@ -105,6 +119,9 @@ class Cruise(Controller):
         self._means: list[float] = []  # of `_per_mean` intervals each
         self._part: list[float] = []  # intervals that do not make a mean yet
         self._per_mean = 1
+        self._num_least = 0  # intervals that the window has at the least, because of cuts that did not pay
+        # Of a cut that has yet to pay: the factor before it, its step, and the loss before it with its standard error.
+        self._trial: list[float] = []
         self._best_val = math.inf
         self._last_val_best = 0  # step at which it was reached
         self.reason = ""
@@ -152,10 +169,8 @@ class Cruise(Controller):
     def propose(self, current_params: Hyperparams) -> Hyperparams:
         """Return the lr of the plan."""
         self.reason = ""
-        if self.land and self.total_steps is None and self._has_stalled():
-            self._cut *= self.cut
-            self.reason = f"The loss has not fallen for {self._step - self._begin} steps."
-            self._start_afresh(self._step)
+        if self.land and self.total_steps is None:
+            self._ask()
         elif self.is_landing:
             self.reason = f"Landing: {100 * self.landing():.0f} % of the way to go."
         return {"lr": self.planned_lr}
@@ -170,12 +185,13 @@ class Cruise(Controller):
     def forget(self, step: int) -> None:
         """Take off again: no cuts, and a landing planned for the steps that are left."""
         self._step = self._anchor = step
-        self._cut, self._best_val, self._num_intervals = 1.0, math.inf, 0
+        self._cut, self._best_val, self._num_intervals, self._num_least = 1.0, math.inf, 0, 0
         self._start_afresh(step)
 
     def _start_afresh(self, step: int) -> None:
         self._means, self._part, self._per_mean = [], [], 1
         self._num_seen = self._num_asked = 0
+        self._trial = []
         self._begin = self._last_val_best = step
 
     def _remember(self, metric: float) -> None:
@@ -188,16 +204,46 @@ class Cruise(Controller):
             self._means = [_mean(self._means[i : i + 2]) for i in range(0, _MEMORY, 2)]
             self._per_mean *= 2
 
-    def _has_stalled(self) -> bool:
-        """Whether the latest interval means do not fall, if it is time to ask."""
-        num = max(self.min_intervals, math.ceil(self.patience * self._num_intervals))
+    def _ask(self) -> None:
+        """Where it is time to: undo the last cut if it has not paid, or else cut where the loss has stalled."""
+        num = max(self.min_intervals, math.ceil(self.patience * self._num_intervals), self._num_least)
         # The first interval after a change still comes down from it.
         if self._num_seen <= num or self._num_asked > self._num_seen - num / 2:
-            return False
+            return
         self._num_asked = self._num_seen
+        window = self._means[-max(4, math.ceil(num / self._per_mean)) :]
+        mean, error = _level(window)
+        if self._trial:
+            if not self._has_paid(mean, error):
+                self._undo(mean, num)
+                return
+            self._trial, self._num_least = [], 0
+        if self._has_stalled(window, num):
+            trial = [self._cut, self._step, mean, error]
+            self._cut *= self.cut
+            self.reason = f"The loss has not fallen for {self._step - self._begin} steps."
+            self._start_afresh(self._step)
+            self._trial = trial
+
+    def _has_paid(self, mean: float, error: float) -> bool:
+        """Whether the loss, or a validation metric, is better than before the cut on trial."""
+        _, _, mean_before, error_before = self._trial
+        return mean_before - mean > _PAYS * math.hypot(error_before, error) or self._last_val_best > self._begin
+
+    def _undo(self, mean: float, num: int) -> None:
+        self._cut, step, mean_before, _ = self._trial
+        self._num_least = 2 * num
+        self.reason = (
+            f"The cut at step {step:.0f} did not pay and is undone: "
+            f"the loss was {mean_before:.4g} before it and {mean:.4g} after it."
+        )
+        self._start_afresh(self._step)
+
+    def _has_stalled(self, window: list[float], num: int) -> bool:
+        """Whether the means do not fall, and no validation metric has improved over the last `num` intervals."""
         if self._best_val < math.inf and self._is_validation_improving(num):
             return False
-        slope, error = _slope(self._means[-max(4, math.ceil(num / self._per_mean)) :])
+        slope, error = _slope(window)
         return slope >= -_NO_FALL * error
 
     def _is_validation_improving(self, num: int) -> bool:
@@ -206,6 +252,14 @@ class Cruise(Controller):
 
 def _mean(values: list[float]) -> float:
     return sum(value / len(values) for value in values)  # divided first: a sum of huge losses may be infinite
+
+
+def _level(values: list[float]) -> tuple[float, float]:
+    """Return the mean and its standard error."""
+    unit = max(abs(value) for value in values) or 1.0  # a sum of huge losses may be infinite, and a square sooner
+    y = [value / unit for value in values]
+    n, mean = len(y), math.fsum(y) / len(y)
+    return unit * mean, unit * math.sqrt(sum((v - mean) ** 2 for v in y) / (n - 1) / n)
 
 
 def _slope(values: list[float]) -> tuple[float, float]:
