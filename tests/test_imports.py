@@ -13,7 +13,7 @@ SRC = Path(__file__).parents[1] / "src"
 # A unit may import units of the floors below it, and itself. A new module has to be given its floor here.
 FLOORS = [
     {"types", "state", "space"},
-    {"surrogates"},
+    {"surrogates", "launch_losses"},
     {"attribution", "controllers", "guards", "launch", "monitors", "snapshots"},
     {"reasons"},
     {"way_back"},

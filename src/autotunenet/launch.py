@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Sequence
 from enum import Enum
 
-from autotunenet.state import PlainState
+from autotunenet.launch_losses import LaunchLosses, mean, noise_of
 
 _STANDSTILL = 1e-8
 """Share of the user's lr that is in force while the noise is measured."""
@@ -15,8 +13,17 @@ _STANDSTILL = 1e-8
 _SMALLEST = 1e-12
 """Least magnitude of a loss that relative progress is measured by."""
 
-_NONE = 1e-5
-"""Scale of a loss that starts at exactly 0, as a converged one may in single precision: 1e-7 above it is no rise."""
+_SHARE = 2
+"""A run that is known to be N steps long lends a launch N divided by this at the most; the rest has to earn it back."""
+
+_LEAST = 40
+"""Steps that a launch needs at the least, to try a few lrs; where it cannot have them there is none."""
+
+_LEAST_AGAIN = 24
+"""The same for beginning once more, where level and noise are known."""
+
+_MAX_SPOILT = 4
+"""First losses of a trial in a row that are not finite, after which the state that was kept is to blame."""
 
 
 class Move(Enum):
@@ -28,7 +35,7 @@ class Move(Enum):
     RESTART = "restart"  # go back to the very first state
 
 
-class Launch(PlainState):
+class Launch(LaunchLosses):
     """Tries learning rates in the running training, keeps what they learn, and takes back what they break.
 
     The first `num_calibration` steps hardly move: they measure the loss where the training starts, and how much it
@@ -62,6 +69,8 @@ class Launch(PlainState):
         resolution: The search ends when the smallest failed lr is less than this multiple of the largest passed one.
         peak_fraction: Share of the smallest lr that failed which the answer never exceeds, in (0, 1].
         max_steps: The launch ends after so many steps with the best it has, at least 40.
+        total_steps: Optimizer steps of the whole training, at least 1; None: not known. The launch takes no more than
+            half of them. In a run of less than 80 that is too little to find anything: the user's lr is kept.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -77,30 +86,25 @@ class Launch(PlainState):
     """
 
     state_names = (
+        *LaunchLosses.state_names,
         "lr",
         "is_done",
         "reason",
         "peak",
+        "num_gaps",
+        "_user_lr",
         "_first_lr",
         "_low",
         "_high",
         "_num_steps",
-        "_losses",
-        "_start",
-        "_scale",
-        "_initial",
-        "_noise",
-        "_reference",
-        "_good",
         "_ceiling",
         "_from_above",
-        "_has_learned",
-        "_is_patient",
         "_speed",
         "is_proven",
         "max_steps",
         "_revoked_peak",
         "_revoked_level",
+        "_is_patient",
     )
 
     def __init__(
@@ -115,12 +119,15 @@ class Launch(PlainState):
         resolution: float = 2.1,
         peak_fraction: float = 0.25,
         max_steps: int = 110,
+        total_steps: int | None = None,
     ) -> None:
         if window < 6 or num_calibration < 3 or max_steps < 40:
             raise ValueError(
                 "Launch: window must be at least 6, num_calibration at least 3 and max_steps at least 40, "
                 f"got {window}, {num_calibration} and {max_steps}"
             )
+        if total_steps is not None and total_steps < 1:
+            raise ValueError(f"Launch: total_steps must be at least 1, or None for not known, got {total_steps}")
         for name, value in {"grow": grow, "shrink": shrink, "down": down, "resolution": resolution}.items():
             if not (math.isfinite(value) and value > 1):
                 raise ValueError(f"Launch: {name} must be a finite number above 1, got {value}")
@@ -128,26 +135,21 @@ class Launch(PlainState):
             raise ValueError(f"Launch: gain must be a finite number, at least 1, got {gain}")
         if not 0 < peak_fraction <= 1:
             raise ValueError(f"Launch: peak_fraction must lie in (0, 1], got {peak_fraction}")
+        super().__init__()
         self.window, self.num_calibration, self.max_steps = window, num_calibration, max_steps
+        self.total_steps = total_steps
         self.grow, self.shrink, self.down = grow, shrink, down
         self.resolution, self.peak_fraction, self.gain = resolution, peak_fraction, gain
         self.lr = math.nan  # in force for the next step
         self.is_done = False
         self.peak = math.nan  # the lr found
         self.reason = ""  # of the last move, for the history
-        self._first_lr = math.nan
+        self.num_gaps = 0  # losses in a row that were not finite, and were not put down to lr
+        self._user_lr = self._first_lr = math.nan  # given, and inside the space
         self._low, self._high = 0.0, math.inf
         self._num_steps = 0
-        self._losses: list[float] = []  # of the present trial
-        self._start: list[float] = []  # all losses known to tell the level where the training starts
-        self._scale = math.nan  # magnitude that rises are measured by
-        self._initial = math.nan  # level of the loss where the training starts
-        self._noise = 0.0  # standard deviation of a single loss
-        self._reference = math.nan  # level that a trial starts from
-        self._good = 0.0  # largest lr that passed; 0: none
         self._ceiling = math.inf  # smallest lr that failed
         self._from_above = False  # every trial so far failed
-        self._has_learned = False
         self._speed = 0.0  # relative fall of the loss per step at the largest lr that passed
         self.is_proven = False
         self._revoked_peak = 0.0  # the first answer, where it was revoked
@@ -155,131 +157,167 @@ class Launch(PlainState):
         self._is_patient = False  # full windows although nothing has been learned
 
     def start(self, lr: float, low: float = 0.0, high: float = math.inf) -> float:
-        """Take the user's lr; return the first one to put in force.
+        """Take the user's lr; return the first one to put in force. Where there is no time to search it `is_done`.
 
         Args:
-            lr: The user's, above 0.
+            lr: The user's, above 0. Where it lies outside of the bounds the search begins at the nearer one.
             low: No lr below it is tried.
             high: Nor one above it.
 
         Raises:
-            ValueError: If `lr` is not a finite number above 0.
+            ValueError: If `lr` is not a finite number above 0, or `high` is not above 0.
         """
         if not (math.isfinite(lr) and lr > 0):
             raise ValueError(f"a launch starts from a finite lr above 0, got {lr}; give the optimizer a positive one")
-        self._first_lr, self._low, self._high = lr, min(low, lr), max(high, lr)
-        self.lr = lr * _STANDSTILL
+        if not high > 0:
+            raise ValueError(f"a launch needs room for an lr above 0, got {high} as the upper bound; raise the bound")
+        self._user_lr, self._low, self._high = lr, low, high
+        self._first_lr = min(max(lr, low), high)
+        self.max_steps = min(self.max_steps, self._share_of_the_rest())
+        if self.max_steps < _LEAST:
+            self.lr = self.peak = self._first_lr
+            self.is_done = self.is_proven = True
+            self.reason = f"{self.total_steps} steps are too few for a launch: it goes on with lr {self.lr:.3g}."
+        else:
+            self.lr = self._first_lr * _STANDSTILL
         return self.lr
+
+    def _share_of_the_rest(self) -> int:
+        """How many of the steps that are left a launch may take."""
+        return self.max_steps if self.total_steps is None else (self.total_steps - self._num_steps) // _SHARE
 
     @property
     def level(self) -> float:
         """Loss that the state to go back to is known to give."""
         return self._reference
 
-    def update(self, loss: float) -> Move:
-        """Take note of one optimizer step's loss; afterwards `lr` is the one for the next step."""
-        self._num_steps += 1
-        self._losses.append(loss)
+    def update(self, loss: float, *, step: int | None = None, is_gap: bool = False) -> Move:
+        """Take note of one optimizer step's loss; afterwards `lr` is the one for the next step.
+
+        Args:
+            loss: Of this step; may be NaN or infinite.
+            step: Its number in the run, from 1. None: the one after the last.
+            is_gap: Whether a loss that is not finite is to be passed over, for the weights are finite: the signal is
+                broken or the step was skipped, which is no matter of lr.
+        """
+        self._num_steps = self._num_steps + 1 if step is None else step
         if math.isnan(self._reference):
-            return self._calibrate()
-        if len(self._losses) == 1 and not self._good and math.isfinite(loss):
+            return self._calibrate(loss)
+        if not math.isfinite(loss) and (is_gap or not self._losses):
+            return self._pass_over(loss)
+        self.num_gaps = 0
+        self._losses.append(loss)
+        if len(self._losses) == 1 and not self._good:
             return self._recalibrate(loss)
         if self._is_failing():
             return self._fail("the loss rose")
-        if self._is_window_complete():
-            return self._judge()
-        if self._num_steps >= self.max_steps:
-            return self._finish(Move.RETURN, "Time is up")
-        return Move.GO_ON
+        return self._judge() if self._is_window_complete() else self._go_on()
 
-    def prove(self, loss: float) -> Move:
+    def _go_on(self) -> Move:
+        is_late = self._num_steps >= self.max_steps
+        return self._finish(Move.RETURN, "Time is up") if is_late else Move.GO_ON
+
+    def prove(self, loss: float, *, step: int | None = None) -> Move:
         """Take note of a loss after the launch: KEEP once the answer is proven, RESTART where it must be revoked.
 
-        After a RESTART the launch goes on with `update`.
+        After a RESTART the launch goes on with `update`. A loss that is not finite proves nothing. The arguments are
+        those of `update`.
         """
-        self._losses.append(loss)
+        self._num_steps = self._num_steps + 1 if step is None else step
+        if math.isfinite(loss):
+            self._losses.append(loss)
+            if len(self._losses) % self.window == 0:
+                return self._look()
+        return Move.GO_ON
+
+    def _look(self) -> Move:
+        """See, once a window, whether the answer learns."""
         num = len(self._losses)
-        if num % self.window:
-            return Move.GO_ON
-        level = _mean(self._losses[-self.window :])
+        level = mean(self._losses[-self.window :])
         error = self._noise / math.sqrt(self.window)
         if self._has_learned and self.peak <= 1.01 * self._first_lr:
-            return self._end_proof("It is the user's own lr, and it learns.")
+            whose = "user's own lr" if self._first_lr == self._user_lr else "lr that the search began with"
+            return self._end_proof(f"It is the {whose}, and it learns.")
         if level < self._initial - max(0.1 * abs(self._initial), 3 * error):
             return self._end_proof("The loss has come down: the lr is proven.")
-        before = _mean(self._losses[-2 * self.window : -self.window]) if num >= 2 * self.window else math.inf
+        before = mean(self._losses[-2 * self.window : -self.window]) if num >= 2 * self.window else math.inf
         if num < 4 * self.window or level < before - error:
-            self._losses = self._losses[-3 * self.window :]  # what the next looks need; one look a window
+            self._losses = self._losses[-3 * self.window :]  # what the next looks need
             return Move.GO_ON
         if self._revoked_peak:  # neither has learned: nothing speaks against the first
             if level > self._revoked_level - error:
                 self.lr = self.peak = self._revoked_peak
             return self._end_proof("Nothing was learned from lower either: the first answer stands.")
+        if self._share_of_the_rest() < _LEAST_AGAIN:
+            return self._end_proof("There are too few steps left to begin once more: the answer stands.")
         return self._revoke(level)
 
     def _revoke(self, level: float) -> Move:
         self.reason = f"lr {self.peak:.3g} has not brought the loss below {level:.4g}: back to the start, from lower."
         self._revoked_peak, self._revoked_level = self.peak, level
-        self.is_done, self._has_learned, self._is_patient = False, False, True
-        self._good, self._speed, self._ceiling = 0.0, 0.0, self.peak
-        self.max_steps += self._num_steps
-        return self._climb_from(self.peak / self.down)
+        self.max_steps = self._num_steps + min(self.max_steps, self._share_of_the_rest())
+        self.is_done = False
+        return self._begin_again(self.peak)
+
+    def _begin_again(self, ceiling: float) -> Move:
+        """Search once more from the first state, well below an lr that did not keep what it had promised."""
+        self._has_learned, self._is_patient = False, True
+        self._good, self._speed, self._ceiling = 0.0, 0.0, ceiling
+        return self._climb_from(ceiling / self.down)
 
     def _end_proof(self, reason: str) -> Move:
         self.reason, self.is_proven, self._losses = reason, True, []
         return Move.KEEP
 
-    def _calibrate(self) -> Move:
-        if not math.isfinite(self._losses[-1]):
-            return self._wait()
+    def _calibrate(self, loss: float) -> Move:
+        if not math.isfinite(loss):
+            return self._wait(loss)
+        self._losses.append(loss)
         if len(self._losses) < self.num_calibration:
             return Move.GO_ON
-        self._scale = abs(_mean(self._losses)) or _NONE
         self._count_in(self._losses)
         self.reason = f"The loss starts at {self._initial:.4g}, give or take {self._noise:.2g} a batch."
+        if self._first_lr != self._user_lr:
+            self.reason += (
+                f" lr {self._user_lr:.3g} is outside of the space: the search begins at {self._first_lr:.3g}."
+            )
         self._try(self._first_lr)
         return Move.KEEP
 
-    def _recalibrate(self, loss: float) -> Move:
-        """Count in a trial's first loss at the first state: its lr has no part in it. Too high a one: try it again."""
-        jump, level = self._jump(), self._reference
-        self._count_in([min(max(loss, level - jump), level + jump)])
-        if self._num_steps >= self.max_steps:
-            return self._finish(Move.RETURN, "Time is up")
-        if loss <= level + jump:
-            return Move.GO_ON
-        self.reason = f"The state that gave {level:.4g} gives {loss:.4g}, before lr {self.lr:.3g} has moved it: again."
-        self._try(self.lr)
-        return Move.RETURN
-
-    def _count_in(self, losses: Sequence[float]) -> None:
-        """Measure level and noise where the training starts once more, with these losses too."""
-        self._start = [*self._start, *losses]
-        num = len(self._start)
-        self._initial = self._reference = _mean(self._start)
-        spread = math.sqrt(sum((v - self._initial) * (v - self._initial) for v in self._start) / (num - 1))
-        # Few losses tell little of their noise: the factor is that of the 1 % quantiles of Student's t and the normal.
-        self._noise = max((1 + 2 / (num - 2)) * spread, 0.01 * self._scale)
-
-    def _jump(self) -> float:
-        """By how much a single loss must exceed the level to fail a trial."""
-        return max(0.5 * abs(self._reference), 8 * self._noise) + 0.05 * self._scale
-
-    def _wait(self) -> Move:
+    def _wait(self, loss: float) -> Move:
         """Undo a step whose loss is not a number before anything was tried; that is no matter of lr."""
-        self.reason = f"The loss is {self._losses.pop()} before any lr was tried: look at the data. Taken back."
+        self.reason = f"The loss is {loss} before any lr was tried: look at the data. Taken back."
         if self._num_steps < self.max_steps:
             return Move.RETURN
         self._good, self.is_proven = self._first_lr, True
         return self._finish(Move.RETURN, self.reason.rstrip("."))
 
-    def _is_failing(self) -> bool:
-        loss, level = self._losses[-1], self._reference
-        if not math.isfinite(loss) or loss > level + self._jump():
-            return True
-        if len(self._losses) < 2:
-            return False
-        return _mean(self._losses[-2:]) > level + max(0.12 * abs(level), 3 * self._noise) + 0.02 * self._scale
+    def _pass_over(self, loss: float) -> Move:
+        """Go on as if there had been no such loss; the first one of a trial comes from a state no lr has touched since.
+
+        That state is the one that was kept, and what its own last step has done to it, only this loss tells.
+        """
+        self.num_gaps += 1
+        if self._losses or self._num_steps >= self.max_steps:
+            return self._go_on()
+        if self._good and self.num_gaps > _MAX_SPOILT:
+            self.reason = f"lr {self._good:.3g} has left a state that gives {loss}: back to the start, from lower."
+            self.num_gaps = 0
+            return self._begin_again(self._good)
+        return self._again(loss, self._reference)
+
+    def _again(self, loss: float, level: float) -> Move:
+        self.reason = f"The state that gave {level:.4g} gives {loss:.4g}, before lr {self.lr:.3g} has moved it: again."
+        self._try(self.lr)
+        return Move.RETURN
+
+    def _recalibrate(self, loss: float) -> Move:
+        """Count in a trial's first loss at the first state: its lr has no part in it. Too high a one: try it again."""
+        jump, level = self._jump(), self._reference
+        self._count_in([min(max(loss, level - jump), level + jump)])
+        if loss <= level + jump or self._num_steps >= self.max_steps:
+            return self._go_on()
+        return self._again(loss, level)
 
     def _is_window_complete(self) -> bool:
         if len(self._losses) >= self.window:
@@ -298,7 +336,7 @@ class Launch(PlainState):
             return self._fail("the loss ended higher")
         # Where nothing is learned the whole trial tells the level.
         learns = self._has_learned or self._is_below(self._initial, 2.5)
-        end = _mean(self._losses[-self._third() :] if learns else self._losses)
+        end = mean(self._losses[-self._third() :] if learns else self._losses)
         speed = (self._reference - end) / max(abs(self._reference), _SMALLEST) / len(self._losses)
         # What looked like learning may have been noise: then the climb goes on.
         surely_below = self._initial - 3 * self._noise * math.sqrt(1 / self._third() + 1 / len(self._start))
@@ -313,43 +351,16 @@ class Launch(PlainState):
         self.reason = f"lr {self.lr:.3g} took the loss from {self._reference:.4g} to {end:.4g}: kept."
         self._reference = end
         if learns:
-            self._noise = 0.5 * (self._noise + _noise(self._losses))
+            self._noise = 0.5 * (self._noise + noise_of(self._losses))
         elif self._is_still_at_start():
             self._count_in(self._losses if self._good else self._losses[1:])
         self._good, self._speed, self._has_learned = self.lr, speed, learns
         return self._next(Move.KEEP)
 
-    def _third(self) -> int:
-        return max(2, len(self._losses) // 3)
-
-    def _is_below(self, level: float, num_errors: float) -> bool:
-        """Whether the trial ended below a level by more than its noise explains."""
-        third = self._third()
-        error = self._noise * math.sqrt(1 / third + 1 / len(self._start))
-        return _mean(self._losses[-third:]) < level - max(0.03 * abs(level), num_errors * error)
-
-    def _is_still_at_start(self) -> bool:
-        """Whether nothing says that the trial has left the level where the training starts."""
-        noise = max(self._noise, _noise(self._losses))
-        error = noise * math.sqrt(1 / len(self._losses) + 1 / len(self._start))
-        return _mean(self._losses) > self._initial - 3 * error
-
-    def _has_risen(self) -> bool:
-        third = self._third()
-        begin, end = _mean(self._losses[:third]), _mean(self._losses[-third:])
-        # A false alarm at the first trial would send the search down for nothing: both sides of each comparison vary,
-        # and so does the noise that a few losses tell.
-        noise = max(self._noise, _noise(self._losses))
-        floor = 0.02 * self._scale
-        margin = 3.5 * noise * math.sqrt(1 / third + 1 / (third if self._has_learned else len(self._start)))
-        if end > self._reference + max(0.03 * abs(self._reference), margin, floor):
-            return True
-        return end > begin + max(0.03 * abs(begin), 3.5 * noise * math.sqrt(2 / third), floor)
-
     def _fail(self, why: str) -> Move:
-        self.reason = (
-            f"lr {self.lr:.3g} failed: {why}, from {self._reference:.4g} to {self._losses[-1]:.4g}. Taken back."
-        )
+        loss = self._losses[-1]
+        what = f"{why}, from {self._reference:.4g} to {loss:.4g}" if math.isfinite(loss) else f"the loss became {loss}"
+        self.reason = f"lr {self.lr:.3g} failed: {what}. Taken back."
         self._ceiling = self.lr
         if self._good:
             return self._next(Move.RETURN)
@@ -386,13 +397,3 @@ class Launch(PlainState):
         self.reason = f"{why}. The launch ends after {self._num_steps} steps with lr {self.peak:.3g}."
         self._try(self.peak)
         return move
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
-
-
-def _noise(losses: Sequence[float]) -> float:
-    """Return the standard deviation of single losses around a smooth course, from their successive differences."""
-    squares = [(b - a) * (b - a) for a, b in itertools.pairwise(losses)]
-    return math.sqrt(sum(squares) / len(squares) / 2)

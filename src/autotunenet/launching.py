@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import logging
+import math
+
 from autotunenet.launch import Launch, Move
 from autotunenet.recovery import Recovery
 from autotunenet.space import Dimension, Float
+from autotunenet.trial import MAX_GAP, has_finite_weights
 from autotunenet.types import ScheduledRun, TrainingRun
 from autotunenet.way_back import ORIGIN, WayBack
+
+logger = logging.getLogger(__name__)
 
 
 class Launching:
@@ -24,19 +30,28 @@ class Launching:
         self._run, self._way_back, self._recovery = run, way_back, recovery
 
     def start(self, lr: float, box: Dimension) -> float:
-        """Take the user's lr and the box it is tuned in; return the first lr to put in force."""
+        """Take the user's lr and the box it is tuned in; return the first lr to put in force.
+
+        Where there is no time for a launch (`Launch.is_done` at once) the user's schedule stays in force.
+        """
         first = self.launch.start(lr, box.low, box.high) if isinstance(box, Float) else self.launch.start(lr)
-        self._override_schedule(True)
+        if self.launch.is_done:
+            logger.info(self.launch.reason)
+        self._override_schedule(not self.launch.is_done)
         return first
 
     def step(self, loss: float, step: int) -> int | None:
         """Go on with the search. Return the optimizer steps that a move threw away; None: there was no move."""
-        return self._do(self.launch.update(loss), step)
+        return self._do(self.launch.update(loss, step=step, is_gap=self._is_gap(loss)), step)
+
+    def _is_gap(self, loss: float) -> bool:
+        """Whether a loss is no case against lr: the signal is broken, or a step was skipped, and not the network."""
+        return not math.isfinite(loss) and self.launch.num_gaps < MAX_GAP and has_finite_weights(self._run)
 
     def prove(self, loss: float, step: int) -> int | None:
         """See whether the lr that was found does learn; begin once more where it does not. Return as `step` does."""
         answer = self.launch.peak
-        if self.launch.prove(loss) is Move.RESTART:
+        if self.launch.prove(loss, step=step) is Move.RESTART:
             return self._do(Move.RESTART, step)
         if self.launch.is_proven:
             self._way_back.snapshots.discard(ORIGIN)

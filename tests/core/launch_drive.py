@@ -42,6 +42,18 @@ class Law(Quadratic):
         return loss * (1 + self.noise * float(self.rng.standard_normal()))
 
 
+class Breaking:
+    """A loss times a factor that depends on lr, which may be NaN: from the next step on, as in a training."""
+
+    def __init__(self, factor):
+        self.factor, self.state = factor, 1.0
+
+    def step(self, lr):
+        loss = self.state
+        self.state *= self.factor(lr)
+        return loss
+
+
 class Given:
     """Losses from a list or a function of lr, whatever is done."""
 
@@ -56,10 +68,13 @@ class Given:
 
 
 class Drive:
-    """Does with a training what the tuner does; checks every move's contract on the way."""
+    """Does with a training what the tuner does; checks every move's contract on the way.
 
-    def __init__(self, training, lr=0.1, box=(), **kwargs):
-        self.training, self.launch = training, Launch(**kwargs)
+    `gaps` are the numbers of the steps, from 1, whose loss the run calls a broken signal: the weights are finite.
+    """
+
+    def __init__(self, training, lr=0.1, box=(), gaps=(), **kwargs):
+        self.training, self.launch, self.gaps = training, Launch(**kwargs), gaps
         assert self.launch.start(lr, *box) > 0
         self.kept = self.origin = None
         self.num_steps = self.num_discarded = self.since = self.useful = 0
@@ -70,7 +85,7 @@ class Drive:
         self.lrs.append(lr)
         loss = self.training.step(lr)
         was_done = launch.is_done
-        move = launch.prove(loss) if was_done else launch.update(loss)
+        move = launch.prove(loss) if was_done else launch.update(loss, is_gap=self.num_steps + 1 in self.gaps)
         self.num_steps += 1
         self.since += 1
         assert math.isfinite(launch.lr)

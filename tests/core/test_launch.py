@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from launch_drive import INF, MAX_STEPS, NAN, WINDOW, Drive, Given, Law, Quadratic
+from launch_drive import INF, MAX_STEPS, NAN, WINDOW, Breaking, Drive, Given, Law, Quadratic
 
 from autotunenet.launch import Move
 
@@ -210,7 +210,7 @@ def test_where_every_lr_fails_the_search_ends_all_the_same(after):
 
 def test_no_trial_leaves_the_box():
     for after, low, high, expected in ((NAN, 1e-3, INF, 1e-3), (1.0, 0.0, 2.0, 0.1)):
-        drive = Drive(Given(itertools.chain([1.0] * 4, itertools.repeat(after))), box=(low, high))
+        drive = Drive(Given(itertools.chain([1.0] * 4, itertools.cycle([1.0, after]))), box=(low, high))
         assert drive.run() == expected
         assert min(drive.lrs[4:]) >= low
         assert max(drive.lrs) <= high
@@ -271,10 +271,15 @@ def test_one_loss_that_is_no_number_in_a_trial_is_taken_back(at, value):
     if drive.launch.is_done:
         return
     drive.training.step = lambda lr: value
-    lr = drive.launch.lr
+    lr, is_first = drive.launch.lr, not drive.launch._losses
     assert drive.step() in (Move.RETURN, Move.RESTART)
+    if is_first:  # no lr has touched the state since it was kept
+        assert drive.launch.lr == lr
+        assert drive.failed == []
+        return
     assert drive.launch.lr < lr
     assert lr in drive.failed
+    assert drive.reasons[-1] == f"lr {lr:.3g} failed: the loss became {value}. Taken back."
 
 
 # -- moves -----------------------------------------------------------------------------------------------------------
@@ -298,10 +303,10 @@ def test_half_a_trial_is_enough_while_nothing_is_learned_and_the_next_is_four_ti
 
 
 def test_from_above_lr_falls_by_eight_and_the_climb_starts_a_sixteenth_below_what_survives():
-    drive = Drive(Given(lambda lr: 1.0 if lr < 1 else NAN), lr=10.0)
+    drive = Drive(Breaking(lambda lr: 1.0 if lr < 1 else NAN), lr=10.0)
     for _ in range(4):
         drive.step()
-    assert [drive.step(), drive.step()] == [Move.RETURN] * 2
+    assert [drive.step() for _ in range(4)] == [Move.GO_ON, Move.RETURN] * 2
     assert drive.failed == [10.0, 1.25]
     moves = [drive.step() for _ in range(WINDOW)]
     assert moves == [Move.GO_ON] * (WINDOW - 1) + [Move.RESTART]
@@ -345,10 +350,7 @@ def test_time_is_up_in_the_middle_of_a_trial():
 
 @pytest.mark.parametrize("fraction", [0.1, 0.25, 1.0])
 def test_the_answer_keeps_its_distance_from_what_failed(fraction):
-    training = Law()
-    pure = training.step
-    training.step = lambda lr: pure(lr) if lr <= 1 else NAN
-    drive = Drive(training, lr=0.5, peak_fraction=fraction)
+    drive = Drive(Breaking(lambda lr: 1 - 0.1 * lr if lr <= 1 else NAN), lr=0.5, peak_fraction=fraction)
     peak = drive.run()
     assert drive.failed
     assert peak == min(drive.launch._good, fraction * min(drive.failed))
