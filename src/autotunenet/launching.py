@@ -61,6 +61,15 @@ class Launching:
                 return 0
         return None
 
+    def end(self, reason: str) -> None:
+        """Leave lr as it is from here on: somebody else has decided it, or a rollback."""
+        launch = self.launch
+        launch.lr = launch.peak = self._run.get_hyperparams()["lr"]
+        launch.is_done, launch.is_proven, launch.reason = True, True, reason
+        self._override_schedule(False)
+        self._way_back.snapshots.discard(ORIGIN)
+        self._way_back.snapshots.release()
+
     def _do(self, move: Move, step: int) -> int | None:
         if move is Move.GO_ON:
             return None

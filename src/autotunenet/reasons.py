@@ -37,6 +37,14 @@ def adaptation(current: Hyperparams, proposed: Hyperparams, applied: Hyperparams
     return f"Asked for {wish}; " + (f"bounded to {change}." if change else "the guard allowed no change.")
 
 
+def interrupted_launch(foreign: str) -> str:
+    """Say why a launch ends before it has found anything."""
+    return (
+        f"Somebody else had changed {foreign} in the middle of the launch, which cannot try an lr that is written "
+        "over: it ends, and lr stays theirs. Leave lr alone, or make the tuner with launch=False or modulate=True."
+    )
+
+
 def rollback(loss: float, snapshot: Snapshot, applied: Hyperparams, scope: Scope, num_in_row: int) -> str:
     """Say why and where the tuner went back, and what it changed so that it does not meet the same wall."""
     kept = "" if scope == "full" else " (hyperparameters only: the weights stay as they are)"

@@ -200,7 +200,7 @@ class Tuner(PlainState):
         self._num_steps += 1
         self._way_back.advance(batch if self._recovery.wants_batches else None)
         if self._launching and not self._launching.launch.is_done:
-            return self._note_move(self._launching.step(value, self._num_steps), value)
+            return self._go_on_launching(self._launching, value)
         health, outcome = self._recovery.watch(value, self._num_steps, self._applied, batch)
         self._note(value, health)
         if outcome:
@@ -238,6 +238,13 @@ class Tuner(PlainState):
     def _is_launching(self) -> bool:
         return self._launching is not None and not self._launching.launch.is_done
 
+    def _go_on_launching(self, launching: Launching, loss: float) -> Decision | None:
+        foreign = reasons.changes(self._applied, self._run.get_hyperparams())
+        if not foreign:
+            return self._note_move(launching.step(loss, self._num_steps), loss)
+        launching.end(reasons.interrupted_launch(foreign))
+        return self._note_move(0, loss)
+
     # -- one control step --------------------------------------------------------------------------------------------
 
     def _end_interval(self, loss: float) -> Decision:
@@ -274,6 +281,8 @@ class Tuner(PlainState):
         self._applied = self._run.get_hyperparams()
         if outcome.action is not Action.PROBE:
             self._controller.follow(self._applied)
+        if self._launching and outcome.action is Action.ROLLBACK and self._applied != outcome.in_force:
+            self._launching.end(outcome.reason)  # what was found has been found wrong
         if outcome.world_changed:
             self._controller.forget(self._num_steps)
         logger.info("step %d: %s", self._num_steps, outcome.reason)

@@ -5,10 +5,11 @@ import math
 import pytest
 from doubles import UNSTABLE, NumberRun, Scripted, broken_at, feed, new_tuner
 
-from autotunenet import Float, SearchSpace
+from autotunenet import Action, Float, SearchSpace
 from autotunenet.controllers import Plateau, Schedule
 from autotunenet.controllers.schedule import cosine
 from autotunenet.guards import chain, within
+from autotunenet.launch import Launch
 
 NAN, INF = math.nan, math.inf
 
@@ -78,3 +79,37 @@ def test_the_first_value_of_a_schedule_passes_the_box_but_the_users_own_is_left_
         lr = 1e-5 if first == 1e-5 else 0.1
         _, run = new_tuner(run=NumberRun(lr=lr), space=space, controller=controller, guard=within(space))
         assert run.hyperparams == {"lr": first}
+
+
+# -- in the middle of a launch ---------------------------------------------------------------------------------------
+
+
+def test_a_launch_ends_where_somebody_else_writes_lr_and_says_so():
+    """Its trials would be of an lr that is never in force."""
+    run = NumberRun(0.0, lr=0.1)
+    space = SearchSpace({"lr": Float(1e-12, 1e12, log=True)})
+    tuner, _ = new_tuner(run=run, launch=Launch(), space=space, interval=10)
+    for step in range(1, 31):
+        run.hyperparams["lr"] = 0.003
+        tuner.step(1.0 - step / 100)
+    first, *later = tuner.history
+    assert (first.observation.step, first.action) == (1, Action.PROBE)
+    assert "Somebody else had changed lr 1e-09 -> 0.003 in the middle of the launch" in first.reason
+    assert Action.PROBE not in [decision.action for decision in later]
+    assert tuner._launching.launch.is_proven
+
+
+def test_a_rollback_that_cuts_lr_ends_the_proof_of_the_launch():
+    """Else the lr that has just broken the run would be put back as the first answer."""
+    run = NumberRun(0.0, lr=0.1)
+    space = SearchSpace({"lr": Float(1e-12, 1e12, log=True)})
+    tuner, _ = new_tuner(run=run, launch=Launch(), space=space, interval=10)
+    while not tuner._launching.launch.is_done:
+        tuner.step(1.0 if run.hyperparams["lr"] < 3 else 0.95 if run.hyperparams["lr"] < 1000 else 10.0)
+    found = run.hyperparams["lr"]
+    tuner._recovery.monitor.verdicts = {tuner._num_steps + 3: UNSTABLE}
+    for _ in range(200):
+        tuner.step(0.95)
+    assert tuner._launching.launch.is_proven
+    assert run.hyperparams["lr"] < found
+    assert not any("back to the start" in decision.reason for decision in tuner.history)
