@@ -15,7 +15,7 @@ FLOORS = [
     {"types", "state", "space"},
     {"surrogates", "launch_losses"},
     {"attribution", "controllers", "guards", "launch", "monitors", "snapshots"},
-    {"reasons"},
+    {"arguments", "reasons"},
     {"way_back"},
     {"replaying"},
     {"trial"},

@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any, Literal, SupportsFloat
 
-from autotunenet import reasons
+from autotunenet import arguments, reasons
 from autotunenet.attribution import Attribution
 from autotunenet.controllers import Controller
 from autotunenet.guards import Guard, chain, max_delta, within
@@ -131,7 +131,7 @@ class Tuner(PlainState):
             raise ValueError(f"backoff must lie in (0, 1): a rollback has to change something; got {backoff}")
         if mode not in ("min", "max"):
             raise ValueError(f"mode must be 'min' or 'max', got {mode!r}")
-        _check_counts(
+        arguments.check_counts(
             interval=1 if interval is None else interval,
             snapshot_every=snapshot_every,
             proof_steps=proof_steps,
@@ -140,7 +140,7 @@ class Tuner(PlainState):
             history_size=history_size,
         )
         initial = run.get_hyperparams()
-        _check_parts(initial, space, controller)
+        arguments.check_parts(initial, space, controller)
         self.history: deque[Decision] = deque(maxlen=history_size)
         self._run, self._space, self._controller = run, space, controller
         self._guard = chain(max_delta(0.5), within(space)) if guard is None else guard
@@ -196,7 +196,7 @@ class Tuner(PlainState):
         Returns:
             What was decided, or None if nothing was decided at this step.
         """
-        value = _as_float(loss)
+        value = arguments.as_float(loss, "loss")
         self._num_steps += 1
         self._way_back.advance(batch if self._recovery.wants_batches else None)
         if self._launching and not self._launching.launch.is_done:
@@ -223,7 +223,7 @@ class Tuner(PlainState):
             What was decided. None where the control interval is counted in steps: the metric is left alone then, so
             that the controller never has to compare two different ones.
         """
-        value = _as_float(metric)
+        value = arguments.as_float(metric, "metric")
         value = -value if self._mode == "max" else value
         if self._interval is None:
             return None if self._is_busy() else self._control(value)
@@ -385,29 +385,3 @@ class Tuner(PlainState):
 
 def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values) if values else math.nan
-
-
-def _as_float(value: SupportsFloat) -> float:
-    return float(value.detach() if hasattr(value, "detach") else value)
-
-
-def _check_parts(initial: Hyperparams, space: SearchSpace, controller: Controller) -> None:
-    if initial.keys() != space.keys():
-        raise ValueError(
-            f"the space tunes {', '.join(space)} but the run was made for {', '.join(initial)}; "
-            "give both the same names, for example TorchRun(model, optimizer, names=space)"
-        )
-    if isinstance(controller, type):
-        name = controller.__name__
-        raise TypeError(f"controller must be an instance, not the class {name}: write {name}()")
-    if missing := set(controller.needs) - space.keys():
-        raise ValueError(
-            f"{type(controller).__name__} changes {', '.join(sorted(missing))}, which the space does not name; "
-            f"it names {', '.join(space)}"
-        )
-
-
-def _check_counts(**counts: int) -> None:
-    for name, value in counts.items():
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1, got {value}")
