@@ -90,7 +90,8 @@ def show_result(result: SuiteResult, page: Path | None = None) -> None:
     console.print(summary_table(result.traces))
     files = result.report
     say(f"Report: {page or files.html}")
-    say(f"CSV:    {', '.join(str(path) for path in (files.summary_csv, files.curves_csv, files.decisions_csv))}")
+    tables = files.summary_csv, files.curves_csv, files.decisions_csv, files.overall_csv
+    say(f"CSV:    {', '.join(map(str, tables))}")
     num_finished = sum(trace.finished for trace in result.traces)
     if num_finished < result.num_runs:
         states = [f"{number} {state}" for state, number in Counter(result.missing.values()).items()]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autotunenet_bench.files import write_atomically
-from autotunenet_bench.report.csvs import curves_csv, decisions_csv, summary_csv
+from autotunenet_bench.report.csvs import curves_csv, decisions_csv, overall_csv, summary_csv
 from autotunenet_bench.report.html import render
 from autotunenet_bench.report.tables import summary_table
 from autotunenet_bench.results.trace import Trace
@@ -23,6 +23,7 @@ class ReportPaths:
     summary_csv: Path
     curves_csv: Path
     decisions_csv: Path
+    overall_csv: Path
 
 
 def write_report(
@@ -41,14 +42,14 @@ def write_report(
 
     Args:
         traces: Runs, finished or not; an empty report says that it is.
-        folder: Where ``report.html``, ``summary.csv``, ``curves.csv`` and ``decisions.csv`` go.
+        folder: Where ``report.html``, ``summary.csv``, ``curves.csv``, ``decisions.csv`` and ``overall.csv`` go.
         title: Heading of the page.
         description: A paragraph below it.
         failures: What is known about runs that failed, by their run ids, so that the page can say it.
         missing: The same about runs that were asked for and are not there: not started, interrupted.
 
     Returns:
-        The paths of the four files.
+        The paths of the five files.
     """
     runs = list(traces)
     paths = ReportPaths(
@@ -56,10 +57,12 @@ def write_report(
         summary_csv=folder / "summary.csv",
         curves_csv=folder / "curves.csv",
         decisions_csv=folder / "decisions.csv",
+        overall_csv=folder / "overall.csv",
     )
     write_atomically(paths.summary_csv, summary_csv(runs))
     write_atomically(paths.curves_csv, curves_csv(runs))
     write_atomically(paths.decisions_csv, decisions_csv(runs))
+    write_atomically(paths.overall_csv, overall_csv(runs))
     page = render(runs, title=title, description=description, failures=failures, missing=missing)
     # Last, so that whoever waits for the page finds the files beside it.
     write_atomically(paths.html, page)

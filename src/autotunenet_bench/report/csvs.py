@@ -1,6 +1,6 @@
 """The numbers as CSV, for a spreadsheet or a notebook. Floats are written so that they read back unchanged.
 
-The three files share the columns of `_identity`; `run` counts the runs and joins the files.
+All but the overall one share the columns of `_identified`; `run` counts the runs and joins the files.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 from autotunenet.types import Action
 from autotunenet_bench.metrics import summarize
 from autotunenet_bench.report.aggregate import in_order
+from autotunenet_bench.report.overall import overall
 from autotunenet_bench.results.trace import EpochRecord, Trace
 
 Record = dict[str, Any]
@@ -52,6 +53,11 @@ def decisions_csv(traces: Iterable[Trace]) -> str:
         for decision in trace.decisions
         if decision.action is not Action.HOLD
     )
+
+
+def overall_csv(traces: Iterable[Trace]) -> str:
+    """One row a controller, over all tasks and regimes, as `overall` has it."""
+    return _to_csv(overall(traces))
 
 
 def _identified(traces: Iterable[Trace]) -> Iterator[tuple[Record, Trace]]:

@@ -1,0 +1,75 @@
+"""All tasks and regimes of a suite in one line a controller: what it loses in the mean, and how often it fails."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from statistics import median
+from typing import Any
+
+from autotunenet_bench.metrics import summarize
+from autotunenet_bench.report.aggregate import Group, aggregate
+from autotunenet_bench.results.trace import Trace
+
+METRICS_IN_ALL = ("post_trigger_val_loss", "final_val_loss")
+"""Losses that are averaged over cells."""
+
+
+def overall(traces: Iterable[Trace]) -> list[dict[str, Any]]:
+    """Return one row a controller, the best first, over the cells in which every controller has a finished run.
+
+    A cell is a task under a regime. Its value is the median over seeds; a loss counts for no more than the one that the
+    run began with, for beyond that all runs are equally lost and a mean would tell of nothing but the worst. The mean
+    over cells is compared only where the tasks' losses are of one kind.
+
+    Returns:
+        Rows with ``controller``, ``cells``, ``runs`` (finished ones), ``failed`` (those that end near the loss they
+        began with, as the metric ``failure`` has it), a mean for each of `METRICS_IN_ALL`, and ``mean_rank`` by the
+        first of them, from 1; controllers that are level share the mean of their ranks.
+    """
+    groups = aggregate(traces)
+    names = list(dict.fromkeys(row.controller for group in groups for row in group.rows))
+    common = [group for group in groups if {row.controller for row in group.rows if row.finished} == set(names)]
+    if not common:
+        return []
+    costs = {metric: [_costs(group, metric) for group in common] for metric in METRICS_IN_ALL}
+    ranks = [_ranks(cell) for cell in costs[METRICS_IN_ALL[0]]]
+    rows = []
+    for name in names:
+        runs = [trace for group in common for row in group.rows if row.controller == name for trace in row.finished]
+        rows.append(
+            {
+                "controller": name,
+                "cells": len(common),
+                "runs": len(runs),
+                "failed": int(sum(summarize(trace)["failure"] for trace in runs)),
+                **{metric: _mean([cell[name] for cell in costs[metric]]) for metric in METRICS_IN_ALL},
+                "mean_rank": _mean([cell[name] for cell in ranks]),
+            }
+        )
+    return sorted(rows, key=lambda row: row[METRICS_IN_ALL[0]])
+
+
+def _costs(group: Group, metric: str) -> dict[str, float]:
+    return {row.controller: median(_cost(trace, metric) for trace in row.finished) for row in group.rows}
+
+
+def _cost(trace: Trace, metric: str) -> float:
+    initial, value = trace.initial_val.get("loss", math.inf), summarize(trace)[metric]
+    return min(value, initial) if math.isfinite(value) else initial
+
+
+def _ranks(cell: dict[str, float]) -> dict[str, float]:
+    """Return ranks from 1; what is level shares the mean.
+
+    >>> _ranks({"a": 1.0, "b": 2.0, "c": 2.0})
+    {'a': 1.0, 'b': 2.5, 'c': 2.5}
+    """
+    return {
+        name: 1 + sum(other < value for other in cell.values()) + (list(cell.values()).count(value) - 1) / 2
+        for name, value in cell.items()
+    }
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
