@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+import gc
+import math
+import weakref
+from collections.abc import Mapping, Sequence
+from numbers import Real
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from autotunenet.attribution import Attribution
 from autotunenet.controllers import Bayesian, Controller, Cruise
 from autotunenet.guards import chain, max_delta, within
 from autotunenet.launch import Launch
 from autotunenet.snapshots import Scope, SnapshotBuffer
-from autotunenet.space import Float, SearchSpace
+from autotunenet.space import Dimension, Float, SearchSpace
 from autotunenet.tuner import Tuner
 from autotunenet.types import ScheduledRun, Stateful, TrainingRun
 
@@ -18,8 +22,15 @@ if TYPE_CHECKING:
     from torch import nn
     from torch.optim import Optimizer
 
+    from autotunenet.adapters.pytorch import TorchRun
+
+P = TypeVar("P")
+
 _REACH = 1e7
 """The default space reaches from the user's lr divided by this to the user's lr times this."""
+
+_TUNERS: weakref.WeakKeyDictionary[Any, tuple[weakref.ref[Tuner], weakref.ref[TorchRun]]] = weakref.WeakKeyDictionary()
+"""By optimizer: the tuner that `AutoTuneNet` has made for it last, and its run."""
 
 
 def AutoTuneNet(  # noqa: N802 - the product's name
@@ -27,7 +38,7 @@ def AutoTuneNet(  # noqa: N802 - the product's name
     optimizer: Optimizer,
     total_steps: int | None = None,
     *,
-    space: SearchSpace | None = None,
+    space: Mapping[str, Dimension] | None = None,
     extras: Sequence[Stateful] = (),
     modulate: bool | None = None,
     **options: Any,
@@ -39,17 +50,27 @@ def AutoTuneNet(  # noqa: N802 - the product's name
     judges the loss; when the run breaks it finds out whether the data or the hyperparameters did it, and goes back or
     stays.
 
+    During the launch ``optimizer.param_groups`` go on to hold the lr that the optimizer was made with, and only its
+    steps use the one that is tried: an LR scheduler that is made after the tuner still starts from the user's lr, and a
+    training that ends there leaves it. Afterwards the lr that was found stands in the groups. A scheduler's lr stays in
+    them all the time. To resume, load model, optimizer and scheduler before the tuner; all may be made before or after
+    that.
+
     Args:
         model: What is trained.
         optimizer: Any optimizer with param groups.
         total_steps: Optimizer steps of the whole training, discarded ones included; None: not known.
-        space: What may be tuned, within which bounds. None: lr, from 1e-7 to 1e7 times the optimizer's.
-        extras: Further objects with a state that a snapshot holds: a gradient scaler, an averaged model.
+        space: What may be tuned, within which bounds: a `SearchSpace`, or a dict that one can be made of. None: lr,
+            from 1e-7 to 1e7 times the optimizer's; a saved state brings its own bounds along then.
+        extras: Further objects with a state that a snapshot holds: a gradient scaler, an averaged model, a CyclicLR,
+            whose top is known in no other way.
         modulate: As in `autotunenet.adapters.pytorch.TorchRun`: whether an LR scheduler of the user's is scaled.
         **options: Of `make_tuner`.
 
     Raises:
-        ValueError: If an argument is out of its range.
+        ValueError: If an argument is out of its range, or if this optimizer has a tuner already that is neither closed
+            nor gone.
+        TypeError: If an argument is of a wrong kind.
 
     Example: two lines in a training loop.
 
@@ -66,29 +87,32 @@ def AutoTuneNet(  # noqa: N802 - the product's name
     >>> loss.item() < 0.01
     True
     """
+    from autotunenet.adapters._groups import check_training
     from autotunenet.adapters.pytorch import TorchRun
 
-    # A scheduler that warms up has already scaled lr down, perhaps to zero; initial_lr is what the user gave.
-    lrs = [float(group.get("initial_lr", group["lr"])) for group in optimizer.param_groups]
-    lr = next((value for value in lrs if value > 0), 0.0)
-    if space is None:
-        if lr <= 0:
-            raise ValueError("the optimizer's lr is 0 in every group; give it a positive one, or give a search space")
-        space = SearchSpace({"lr": Float(lr / _REACH, lr * _REACH, log=True)})
-    run = TorchRun(model, optimizer, names=space, extras=extras, modulate=modulate)
-    return make_tuner(run, space, total_steps, **options)
+    check_training(model, optimizer)
+    _refuse_second(optimizer)
+    named = ("lr",) if space is None else _as_space(space)
+    run = TorchRun(model, optimizer, names=named, extras=extras, modulate=modulate)
+    try:
+        tuner = make_tuner(run, _AroundUsersLr(run) if space is None else _as_space(space), total_steps, **options)
+    except BaseException:
+        run.close()  # a traceback may keep it alive
+        raise
+    _TUNERS[optimizer] = weakref.ref(tuner), weakref.ref(run)
+    return tuner
 
 
 def make_tuner(
     run: TrainingRun,
-    space: SearchSpace,
+    space: Mapping[str, Dimension],
     total_steps: int | None = None,
     *,
     interval: int | None = None,
     scope: Scope = "full",
-    launch: bool = True,
+    launch: bool | Launch | None = True,
     bayesian: bool = True,
-    attribution: bool = True,
+    attribution: bool | Attribution | None = True,
     land: bool = True,
     backoff: float = 0.25,
     seed: int = 0,
@@ -98,16 +122,16 @@ def make_tuner(
 
     Args:
         run: The training.
-        space: What may be tuned, within which bounds; lr is among it.
+        space: What may be tuned, within which bounds; lr is among it. A dict is made a `SearchSpace`.
         total_steps: Optimizer steps of the whole training; None: not known.
         interval: Control interval in optimizer steps. None: a hundredth of `total_steps`, at least 5, at most 500; 20
             where the end is not known.
         scope: What a rollback restores, as in `SnapshotBuffer`. Only with ``"full"`` there are launch and attribution.
-        launch: Whether to find the lr in the first steps.
+        launch: Whether to find the lr in the first steps, or the `Launch` that does it.
         bayesian: Whether to move away from the plan on evidence.
-        attribution: Whether to find out after an alarm whose fault it was.
+        attribution: Whether to find out after an alarm whose fault it was, or the `Attribution` that does it.
         land: Whether lr comes down at the end, or on a plateau where the end is not known. An LR scheduler of the
-            user's, made before the tuner, takes its place.
+            user's takes its place, from when it is there.
         backoff: Factor on lr after a rollback that found the same lr in force, in (0, 1); compounds. A quarter, as the
             launch keeps it from an lr that failed.
         seed: Seed of the controller.
@@ -115,27 +139,141 @@ def make_tuner(
 
     Raises:
         ValueError: If an argument is out of its range, or lr is not tuned.
+        TypeError: If an argument is of a wrong kind.
     """
-    if isinstance(run, ScheduledRun) and run.has_schedule:
-        land = False  # the user's schedule says when
+    space = _as_space(space)
+    total_steps, interval = _as_count("total_steps", total_steps), _as_count("interval", interval)
+    replay = options.get("replay")
+    if replay is not None and not callable(replay):
+        raise TypeError(f"replay must be a function that trains one batch and returns its loss, got {replay!r}")
     if interval is None:
         interval = 20 if total_steps is None else min(max(total_steps // 100, 5), 500)
     return Tuner(
         run,
         space,
-        controller=make_controller(space, total_steps, bayesian=bayesian, land=land, seed=seed),
+        controller=make_controller(space, total_steps, bayesian=bayesian, land=land, seed=seed, run=run),
         interval=interval,
         snapshots=SnapshotBuffer(run, scope),
-        launch=Launch() if launch else None,
-        attribution=Attribution() if attribution else None,
+        launch=Launch(total_steps=total_steps) if launch is True else _fresh(_as_part("launch", launch, Launch)),
+        attribution=_as_part("attribution", attribution, Attribution),
         backoff=backoff,
         **{"guard": chain(max_delta(1.0), within(space)), **options},
     )
 
 
 def make_controller(
-    space: SearchSpace, total_steps: int | None = None, *, bayesian: bool = True, land: bool = True, seed: int = 0
+    space: SearchSpace,
+    total_steps: int | None = None,
+    *,
+    bayesian: bool = True,
+    land: bool = True,
+    seed: int = 0,
+    run: TrainingRun | None = None,
 ) -> Controller:
     """Return AutoTuneNet's controller: a plan, and the Bayesian one on top of it. The arguments are `make_tuner`'s."""
-    plan = Cruise(total_steps=total_steps, land=land)
+    plan = _YieldingCruise(run, total_steps=total_steps, land=land)
     return Bayesian(tuple(space), prior=plan, seed=seed) if bayesian else plan
+
+
+class _YieldingCruise(Cruise):
+    """Leaves the landing to a schedule of the user's, from when there is one: it says when."""
+
+    def __init__(self, run: TrainingRun | None, *, total_steps: int | None, land: bool) -> None:
+        self._run = run
+        super().__init__(total_steps=total_steps, land=land)
+
+    @property
+    def land(self) -> bool:
+        return self._land and not (isinstance(self._run, ScheduledRun) and self._run.has_schedule)
+
+    @land.setter
+    def land(self, value: bool) -> None:
+        self._land = value
+
+
+class _AroundUsersLr(SearchSpace):
+    """The default space: lr, within decades of the one that a run was made with.
+
+    A run that goes on from a saved state knows the lr that the first one was made with, and not only the one that was
+    found since and came with the optimizer's state; so its bounds are the first one's.
+
+    Raises:
+        ValueError: If that lr is not above 0.
+    """
+
+    def __init__(self, run: TorchRun) -> None:
+        if run.users_lr <= 0:
+            raise ValueError(
+                "the optimizer's lr is 0 in every group; give it a positive one, or give a search space. Where a tuner "
+                "has landed it, put the one to start from into optimizer.param_groups; where it came with a saved "
+                "state, make the tuner first, and then load the optimizer's state and the tuner's"
+            )
+        self._run, self._lr = run, run.users_lr
+        super().__init__({"lr": _around(self._lr)})
+
+    def __getitem__(self, name: str) -> Dimension:
+        return self._named(name) if name == "lr" else super().__getitem__(name)
+
+    def _named(self, name: str) -> Dimension:
+        if self._run.users_lr != self._lr:
+            self._lr = self._run.users_lr
+            self._dimensions = {"lr": _around(self._lr)}
+        return super()._named(name)
+
+
+def _around(lr: float) -> Float:
+    return Float(lr / _REACH, lr * _REACH, log=True)
+
+
+def _refuse_second(optimizer: Any) -> None:
+    """Refuse an optimizer that a tuner still holds: two would write over each other's values."""
+
+    def is_held() -> bool:
+        if optimizer not in _TUNERS:
+            return False
+        tuner, run = _TUNERS[optimizer]
+        return tuner() is not None and (live := run()) is not None and not live.is_closed
+
+    if is_held():
+        gc.collect()  # one that is only waiting to be collected holds nothing
+        if is_held():
+            raise ValueError(
+                "this optimizer has a tuner already, and two would write over each other's lr; close() that one first, "
+                "or make the model and the optimizer anew, as for a run from the start"
+            )
+
+
+def _as_space(space: Any) -> SearchSpace:
+    if isinstance(space, SearchSpace):
+        return space
+    if not isinstance(space, Mapping):
+        raise TypeError(
+            f"space must be a SearchSpace, or a dict like {{'lr': Float(1e-5, 1.0, log=True)}}, got {space!r}"
+        )
+    return SearchSpace(space)
+
+
+def _as_count(name: str, value: Any) -> int | None:
+    """Return a number of steps as an int; whether it is above 0 is seen by those who count with it."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name} must be a whole number of steps, or None, got {value!r}")
+    number = float(value)
+    if not number.is_integer():
+        raise ValueError(f"{name} must be a whole number of steps, or None, got {value}")
+    return int(number)
+
+
+def _as_part(name: str, given: Any, kind: type[P]) -> P | None:
+    if given is None or isinstance(given, bool):
+        return kind() if given else None
+    if not isinstance(given, kind):
+        raise TypeError(f"{name} must be True, False or an instance of {kind.__name__}, got {given!r}")
+    return given
+
+
+def _fresh(launch: Launch | None) -> Launch | None:
+    if launch is not None and not math.isnan(launch.lr):
+        raise ValueError("this Launch has begun in another tuner; give each tuner one of its own")
+    return launch

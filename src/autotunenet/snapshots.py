@@ -5,13 +5,22 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from autotunenet.state import check_keys
 from autotunenet.types import Hyperparams, TrainingRun
 
 Scope = Literal["none", "hyperparameters", "full"]
 SCOPES: tuple[Scope, ...] = ("none", "hyperparameters", "full")
+
+
+@runtime_checkable
+class CheckingRun(Protocol):
+    """A run that can tell whether buffers are its own."""
+
+    def check_buffers(self, buffers: dict[str, Any]) -> Any:
+        """Raise ValueError where `copy_from` could not copy them."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +109,11 @@ class SnapshotBuffer:
         if snapshot and snapshot.buffers is not None:
             self._spares.append(snapshot.buffers)
 
+    def discard_all(self) -> None:
+        """Empty all slots and give their memory back."""
+        self._slots.clear()
+        self._spares.clear()
+
     def release(self) -> None:
         """Give the memory of buffers back that no slot uses now."""
         self._spares.clear()
@@ -150,7 +164,8 @@ class SnapshotBuffer:
         """Go on from saved slots; copies them, so that `state_dict` can be loaded again.
 
         Raises:
-            ValueError: If the state is of another scope, or no state of a snapshot buffer.
+            ValueError: If the state is of another scope or of another model, or no state of a snapshot buffer; nothing
+                is loaded then.
         """
         check_keys(type(self).__name__, state_dict, ("scope", "slots"))
         if state_dict["scope"] != self.scope:
@@ -158,5 +173,8 @@ class SnapshotBuffer:
                 f"the saved snapshots have the scope {state_dict['scope']!r}, this buffer has {self.scope!r}; "
                 "make the tuner with the scope it was saved with"
             )
-        self._spares = []
-        self._slots = {name: Snapshot(**copy.deepcopy(saved)) for name, saved in state_dict["slots"].items()}
+        slots = {name: Snapshot(**copy.deepcopy(saved)) for name, saved in state_dict["slots"].items()}
+        for snapshot in slots.values():
+            if snapshot.buffers is not None and isinstance(self._run, CheckingRun):
+                self._run.check_buffers(snapshot.buffers)
+        self._spares, self._slots = [], slots

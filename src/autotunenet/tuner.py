@@ -31,6 +31,7 @@ from autotunenet.space import SearchSpace
 from autotunenet.state import PlainState, check_keys
 from autotunenet.types import (
     Action,
+    ClosableRun,
     Decision,
     Health,
     Hyperparams,
@@ -161,6 +162,7 @@ class Tuner(PlainState):
         if launch and "lr" in space and snapshots.scope == "full":
             self._launching = Launching(launch, run, self._way_back, self._recovery)
 
+        self._initial, self._is_closed = initial, False
         self._num_steps = 0
         self._num_control_steps = 0
         self._losses: list[float] = []  # of the current interval
@@ -195,7 +197,13 @@ class Tuner(PlainState):
 
         Returns:
             What was decided, or None if nothing was decided at this step.
+
+        Raises:
+            TypeError: If `loss` is no number and holds none; nothing is counted then.
+            RuntimeError: If the tuner is closed.
         """
+        if self._is_closed:
+            raise RuntimeError("this tuner is closed; make another one to go on tuning")
         value = arguments.as_float(loss, "loss")
         self._num_steps += 1
         self._way_back.advance(batch if self._recovery.wants_batches else None)
@@ -230,6 +238,17 @@ class Tuner(PlainState):
         if not self._is_busy():
             self._controller.observe_validation(value, self._num_steps)
         return None
+
+    def close(self) -> None:
+        """Let go of the run. What was found stays in force; in the middle of a launch it is what the user had."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        if isinstance(self._run, ClosableRun):
+            self._run.close()
+        elif self._is_launching():
+            self._run.set_hyperparams(self._initial)
+        self._snapshots.discard_all()
 
     def _is_busy(self) -> bool:
         """Whether a trial is on: what is measured now says nothing about the values to come."""

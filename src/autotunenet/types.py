@@ -204,6 +204,15 @@ class ScheduledRun(Protocol):
 
 
 @runtime_checkable
+class ClosableRun(Protocol):
+    """A run that holds something, hooks say, until it is closed."""
+
+    def close(self) -> None:
+        """Let go, with the lr that was found in force, or the user's where none was."""
+        ...
+
+
+@runtime_checkable
 class InspectableRun(Protocol):
     """A run that can tell a broken network from a broken signal."""
 

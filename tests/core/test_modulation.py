@@ -128,52 +128,6 @@ def test_the_contract_of_adapters_holds(kind, name):
         check_run(make)
 
 
-# -- the switch ------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("kind", ["float", "tensor"])
-def test_an_override_uses_exactly_the_set_lr_even_at_a_factor_of_zero(kind):
-    model = new_layers()
-    lrs = (0.1, 0.025) if kind == "float" else (torch.tensor(0.125), torch.tensor(0.03125))
-    optimizer = Recorder(grouped(model, lrs), lr=9.0)
-    scheduler = sched.LambdaLR(optimizer, lambda t: t / 10)
-    run = TorchRun(model, optimizer)
-    own = run.get_hyperparams()["lr"]
-    assert (run.schedule_factor, run.effective_lr) == (0.0, 0.0)
-    for value in (own, 0.5):
-        run.set_hyperparams({"lr": value})
-        run.override_schedule(True)
-        assert (run.schedule_factor, run.effective_lr) == (0.0, value)
-        gradients(model, 0)
-        optimizer.step()
-        assert [float(lr) for lr in optimizer.used[-1]] == [value, value / 4]
-        assert [float(g["lr"]) for g in optimizer.param_groups] == [0.0, 0.0]
-        run.override_schedule(False)
-        assert run.effective_lr == 0.0
-    scheduler.step()
-    assert run.effective_lr == pytest.approx(0.05)
-
-
-def test_an_override_waits_for_the_scheduler():
-    model = new_layers()
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    run = TorchRun(model, optimizer)
-    run.override_schedule(True)
-    sched.LambdaLR(optimizer, lambda t: 0.0)
-    assert run.effective_lr == 0.1
-
-
-def test_without_a_scheduler_there_is_nothing_to_override():
-    model = new_layers()
-    optimizer = torch.optim.SGD(grouped(model, (0.0, 0.4)), lr=9.0)
-    run = TorchRun(model, optimizer)
-    run.override_schedule(True)
-    run.set_hyperparams({"lr": 0.2})
-    assert [g["lr"] for g in optimizer.param_groups] == [0.0, 0.2]
-    assert (run.schedule_factor, run.effective_lr) == (1.0, 0.2)
-    assert not optimizer._optimizer_step_pre_hooks
-
-
 # -- when it begins --------------------------------------------------------------------------------------------------
 
 

@@ -150,3 +150,21 @@ def test_a_state_of_another_scope_is_refused(run):
         SnapshotBuffer(run).load_state_dict(SnapshotBuffer(run, "none").state_dict())
     with pytest.raises(ValueError, match="no state of SnapshotBuffer"):
         SnapshotBuffer(run).load_state_dict({"scope": "full"})
+
+
+def test_the_state_of_another_run_is_refused_by_a_run_that_can_tell(run):
+    class Picky(NumberRun):
+        def check_buffers(self, buffers):
+            if buffers["weight"][0] > 5:
+                raise ValueError("too heavy")
+
+    heavy, light = SnapshotBuffer(run), SnapshotBuffer(Picky())
+    commit(heavy, run, 7.0)
+    commit(light, light._run, 2.0)
+    before = light.state_dict()
+    with pytest.raises(ValueError, match="too heavy"):
+        light.load_state_dict(heavy.state_dict())
+    assert light.state_dict() == before
+    commit(heavy, run, 3.0)
+    light.load_state_dict(heavy.state_dict())
+    assert light.restore().buffers == {"weight": [3.0]}

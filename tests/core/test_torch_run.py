@@ -240,6 +240,17 @@ def test_the_snapshot_of_another_model_is_refused_and_nothing_changed(change):
         run.copy_from({"model": {}})
 
 
+def test_the_difference_to_another_model_is_named():
+    model, other = new_model(), nn.Sequential(nn.Linear(3, 5))
+    run, foreign = (TorchRun(m, OPTIMIZERS["sgd"](m.parameters())) for m in (model, other))
+    with pytest.raises(ValueError, match=r"param\.1\.weight is missing there and torch\.float32 of shape \(5,\) here"):
+        run.check_buffers(foreign.copy_into(None))
+    with pytest.raises(ValueError, match=r"6 parameters in 1 groups there, 2 in 1 here"):
+        foreign.check_buffers(run.copy_into(None))
+    with pytest.raises(ValueError, match=r"this snapshot is of 1 extras, and this run has 0"):
+        run.copy_from(TorchRun(model, run.optimizer, extras=[Scaler()]).copy_into(None))
+
+
 def test_lazy_modules_are_named():
     model = nn.Sequential(nn.LazyLinear(3))
     run = TorchRun(model, torch.optim.SGD(model.parameters(), lr=0.1))

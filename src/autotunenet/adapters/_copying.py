@@ -107,10 +107,19 @@ def check_same(saved: dict[str, Any], live: dict[str, Any]) -> None:
     Raises:
         ValueError: If names, shapes, types or counts differ.
     """
-    shapes = [{k: (v.shape, v.dtype) for k, v in tree["model"].items()} for tree in (saved, live)]
+    shapes = [{k: (tuple(v.shape), v.dtype) for k, v in tree["model"].items()} for tree in (saved, live)]
     counts = [(len(tree["optimizer"]), len(tree["groups"])) for tree in (saved, live)]
-    if shapes[0] != shapes[1] or counts[0] > counts[1]:
-        raise ValueError("this snapshot is of another model or optimizer: names, shapes, types or counts differ")
+    if counts[0][0] > counts[1][0] or counts[0][1] > counts[1][1]:
+        difference = "{} parameters in {} groups there, {} in {} here".format(*counts[0], *counts[1])
+    elif names := [name for name in {**shapes[0], **shapes[1]} if shapes[0].get(name) != shapes[1].get(name)]:
+        there, here = ("{1} of shape {0}".format(*tree[names[0]]) if names[0] in tree else "missing" for tree in shapes)
+        difference = f"{names[0]} is {there} there and {here} here"
+    else:
+        return
+    raise ValueError(
+        f"this snapshot is of another model or optimizer: names, shapes, types or counts differ ({difference}); "
+        "make both as they were when it was saved"
+    )
 
 
 def restore_state(optimizer: Optimizer, param: Tensor, saved: dict[str, Any], copier: TreeCopier) -> None:

@@ -70,14 +70,36 @@ def check_entry(group: ParamGroup, name: str, index: int) -> None:
         return
     value = group.get(name)
     if isinstance(value, Tensor) and value.numel() == 1:
-        return
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        value = float(value)
+    if isinstance(value, int | float) and not math.isfinite(value):
+        raise ValueError(
+            f"param group {index} has {name} {value}, and a value that is tuned has to start from a finite number; "
+            "give the optimizer one"
+        )
+    if isinstance(value, bool) or not isinstance(value, int | float):
         numbers = [k for k, v in group.items() if isinstance(v, int | float) and not isinstance(v, bool)]
         numbers += ["momentum"] if "betas" in group else []
         raise ValueError(
             f"param group {index} has no number {name!r} to tune (found {value!r}); "
             f"this optimizer's groups have {', '.join(sorted(numbers))}"
         )
+
+
+def check_training(model: Any, optimizer: Any) -> None:
+    """Refuse what is no model and no optimizer.
+
+    Raises:
+        TypeError: If they are classes, change places, or are something else.
+    """
+    for role, value, method in (("model", model, "named_parameters"), ("optimizer", optimizer, "param_groups")):
+        if isinstance(value, type):
+            raise TypeError(f"{role} must be an instance, not the class {value.__name__}: make one first")
+        if hasattr(value, method):
+            continue
+        if role == "model" and hasattr(value, "param_groups") and hasattr(optimizer, "named_parameters"):
+            raise TypeError("model and optimizer have changed places: the model comes first, then its optimizer")
+        kind = "a torch.nn.Module" if role == "model" else "a torch.optim.Optimizer or another one with param_groups"
+        raise TypeError(f"{role} must be {kind}, got {type(value).__name__}")
 
 
 # Schedule-free optimizers hold two points: in train mode the weights are where gradients are taken, in eval mode they

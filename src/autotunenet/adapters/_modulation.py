@@ -34,6 +34,15 @@ def is_scheduled(optimizer: Optimizer, name: str) -> bool:
     return name == "lr" and (hasattr(step, "_wrapped_by_lr_sched") or hasattr(step, "_with_counter"))
 
 
+def hooked(optimizer: Any) -> Any:
+    """Return the optimizer with step hooks: this one, or the one inside a wrapper like accelerate's; None: neither."""
+    while not hasattr(optimizer, "_optimizer_step_pre_hooks"):
+        if not hasattr(optimizer, "optimizer"):
+            return None
+        optimizer = optimizer.optimizer
+    return optimizer
+
+
 class _Setting(NamedTuple):
     """A tuned value, and the base that it was set against: their relation is the multiplier."""
 
@@ -94,6 +103,7 @@ class Modulation:
         self._bases: dict[str, list[float]] = {}
         self._references: dict[str, int] = {}
         self._loans: list[_Loan] = []
+        self._has_set = self._has_stepped = False
         self._register()
 
     # -- values ------------------------------------------------------------------------------------------------------
@@ -103,16 +113,26 @@ class Modulation:
         """Names of the values that are modulated."""
         return tuple(self._settings)
 
-    def admit(self, name: str) -> None:
-        """Modulate one more value, beginning with the scheduler's own."""
+    @property
+    def is_bypassed(self) -> bool:
+        """Whether a value was set and no step has come since by which it could be used."""
+        return self._has_set and not self._has_stepped
+
+    def admit(self, name: str, *, keep_value: bool = False) -> None:
+        """Modulate one more value, beginning with the scheduler's own.
+
+        With `keep_value` it is one that is modulated already: a scheduler has now given the groups their bases.
+        """
         self._bases[name] = [self._live_base(name, group, None) for group in self.optimizer.param_groups]
         self._references[name] = first_positive(self._bases[name])
         base = self.base(name)
-        self._settings[name] = _Setting(base, base)
+        self._settings[name] = _Setting(self._settings[name].value if keep_value else base, base)
 
     def get(self, name: str) -> float:
         """Return the value that the schedule is scaled to."""
         setting = self._settings[name]
+        if self._is_overridden(name):
+            return setting.value  # also where a scheduler has just given the groups other bases
         base = self.optimizer.param_groups[self._references[name]].get(_BASES[name])
         if base is None or type(base) is not float:
             base = self.base(name)
@@ -124,6 +144,7 @@ class Modulation:
         Raises:
             ValueError: If the schedule has no base to scale.
         """
+        self._has_set = True
         if value == self.get(name):
             return
         base = self.base(name)
@@ -199,6 +220,7 @@ class Modulation:
         self._loans.append(_Loan(group, entry, before, group[entry], 0))
 
     def _before_step(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any] | None:
+        self._has_stepped = True
         self._lend()
         closure = args[1] if len(args) > 1 else kwargs.get("closure")
         if not self._loans or not callable(closure):
@@ -221,19 +243,17 @@ class Modulation:
     # -- hooks -------------------------------------------------------------------------------------------------------
 
     def _register(self) -> None:
-        optimizer: Any = self.optimizer
-        while not hasattr(optimizer, "_optimizer_step_pre_hooks"):  # wrapped, for example by accelerate
-            if not hasattr(optimizer, "optimizer"):
-                raise ValueError(
-                    f"{type(self.optimizer).__name__} has no step hooks, so a scheduler's lr cannot be modulated; give "
-                    "the torch.optim.Optimizer inside it, or modulate=False"
-                )
-            optimizer = optimizer.optimizer
+        optimizer = hooked(self.optimizer)
+        if optimizer is None:
+            raise ValueError(
+                f"{type(self.optimizer).__name__} has no step hooks, so a scheduler's lr cannot be modulated; give "
+                "the torch.optim.Optimizer inside it, or modulate=False"
+            )
         other = _MODULATIONS.get(optimizer)
         if other is not None and (live := other()) is not None and not live._is_closed:
             raise ValueError(
-                "another TorchRun modulates the scheduler of this optimizer already, and two would multiply; "
-                "close() that one first, or give one of them modulate=False"
+                "another TorchRun modulates the lr of this optimizer already, for a scheduler or in a launch, and two "
+                "would multiply; close() that one first, or the tuner that it belongs to"
             )
         me = weakref.ref(self)  # the optimizer must not keep a tuner alive that its user has dropped
         _MODULATIONS[optimizer] = me
