@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import SupportsFloat
+from collections.abc import Mapping
+from numbers import Real
+from typing import Any, SupportsFloat, TypeVar
 
 from autotunenet.controllers import Controller
 from autotunenet.space import SearchSpace
 from autotunenet.types import Hyperparams
+
+P = TypeVar("P")
 
 
 def as_float(value: SupportsFloat, what: str) -> float:
@@ -72,3 +76,51 @@ def check_counts(**counts: int) -> None:
             raise TypeError(f"{name} must be a whole number, got {value!r}")
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
+
+
+def as_space(space: Any) -> SearchSpace:
+    """Return a search space, made out of a dict where it is none yet.
+
+    Raises:
+        TypeError: If it is neither.
+    """
+    if isinstance(space, SearchSpace):
+        return space
+    if not isinstance(space, Mapping):
+        raise TypeError(
+            f"space must be a SearchSpace, or a dict like {{'lr': Float(1e-5, 1.0, log=True)}}, got {space!r}"
+        )
+    return SearchSpace(space)
+
+
+def as_count(name: str, value: Any) -> int | None:
+    """Return a number of steps as an int, also out of 1e4; None stays. Whether it is above 0, `check_counts` sees.
+
+    Raises:
+        TypeError: If it is no number.
+        ValueError: If it is not whole.
+
+    >>> as_count("total_steps", 1e4)
+    10000
+    """
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name} must be a whole number of steps, or None, got {value!r}")
+    number = float(value)
+    if not number.is_integer():
+        raise ValueError(f"{name} must be a whole number of steps, or None, got {value}")
+    return int(number)
+
+
+def as_part(name: str, given: Any, kind: type[P]) -> P | None:
+    """Return a part of a tuner: the one given, one with the defaults for True, None for False.
+
+    Raises:
+        TypeError: If it is of another kind.
+    """
+    if given is None or isinstance(given, bool):
+        return kind() if given else None
+    if not isinstance(given, kind):
+        raise TypeError(f"{name} must be True, False or an instance of {kind.__name__}, got {given!r}")
+    return given

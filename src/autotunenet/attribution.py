@@ -163,7 +163,7 @@ class Attribution:
         path: Sequence[float],
         twin: Sequence[float],
         suspect: Sequence[float],
-        raised: float = 1.0,
+        raised: float,
     ) -> Verdict:
         """Return the verdict where a twin has trained on the suspect's own batches with the old values.
 
@@ -179,8 +179,9 @@ class Attribution:
                 changed, it is the updates.
             twin: Losses of the twin, batch by batch.
             suspect: Losses of the suspect on the same batches.
-            raised: How many times its old value the knob is. Where it was turned up any difference is enough, and on
-                new data the twin goes on unless the suspect is clearly better: it has trained on as much.
+            raised: How many times its old value the knob is. One that nobody has turned up is not to blame for new
+                data. Where it was turned up any difference is enough, and on new data the twin goes on unless the
+                suspect is clearly better: it has trained on as much.
         """
         differences = [a - b for a, b in zip(suspect, twin, strict=True)]
         mean_twin, mean = _mean(twin), _mean(differences)
@@ -192,7 +193,8 @@ class Attribution:
         hurt = (broken and math.isfinite(mean_twin)) or mean > (0.0 if turned_up and twin_is_sound else margin)
         # A sound state that gives no number on a batch has met a broken one; no median may hide that.
         if self.is_raised(at_good, before) or not all(map(math.isfinite, at_good)):
-            cause = Cause.BOTH if hurt or (turned_up and mean > -margin) else Cause.DATA
+            blamed = raised > MOVED and (hurt or (turned_up and mean > -margin))
+            cause = Cause.BOTH if blamed else Cause.DATA
         else:
             unstable = broken or not twin_is_sound or self.is_raised(suspect, before)
             cause = Cause.KNOB if hurt or unstable else Cause.NOISE

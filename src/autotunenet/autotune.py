@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import gc
-import math
 import weakref
 from collections.abc import Mapping, Sequence
-from numbers import Real
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
+from autotunenet import arguments
 from autotunenet.attribution import Attribution
 from autotunenet.controllers import Bayesian, Controller, Cruise
 from autotunenet.guards import chain, max_delta, within
@@ -23,8 +22,6 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
 
     from autotunenet.adapters.pytorch import TorchRun
-
-P = TypeVar("P")
 
 _REACH = 1e7
 """The default space reaches from the user's lr divided by this to the user's lr times this."""
@@ -92,10 +89,10 @@ def AutoTuneNet(  # noqa: N802 - the product's name
 
     check_training(model, optimizer)
     _refuse_second(optimizer)
-    named = ("lr",) if space is None else _as_space(space)
+    named = ("lr",) if space is None else arguments.as_space(space)
     run = TorchRun(model, optimizer, names=named, extras=extras, modulate=modulate)
     try:
-        tuner = make_tuner(run, _AroundUsersLr(run) if space is None else _as_space(space), total_steps, **options)
+        tuner = make_tuner(run, _AroundUsersLr(run) if space is None else space, total_steps, **options)
     except BaseException:
         run.close()  # a traceback may keep it alive
         raise
@@ -141,8 +138,8 @@ def make_tuner(
         ValueError: If an argument is out of its range, or lr is not tuned.
         TypeError: If an argument is of a wrong kind.
     """
-    space = _as_space(space)
-    total_steps, interval = _as_count("total_steps", total_steps), _as_count("interval", interval)
+    space = arguments.as_space(space)
+    total_steps, interval = arguments.as_count("total_steps", total_steps), arguments.as_count("interval", interval)
     replay = options.get("replay")
     if replay is not None and not callable(replay):
         raise TypeError(f"replay must be a function that trains one batch and returns its loss, got {replay!r}")
@@ -154,8 +151,8 @@ def make_tuner(
         controller=make_controller(space, total_steps, bayesian=bayesian, land=land, seed=seed, run=run),
         interval=interval,
         snapshots=SnapshotBuffer(run, scope),
-        launch=Launch(total_steps=total_steps) if launch is True else _fresh(_as_part("launch", launch, Launch)),
-        attribution=_as_part("attribution", attribution, Attribution),
+        launch=Launch(total_steps=total_steps) if launch is True else arguments.as_part("launch", launch, Launch),
+        attribution=arguments.as_part("attribution", attribution, Attribution),
         backoff=backoff,
         **{"guard": chain(max_delta(1.0), within(space)), **options},
     )
@@ -241,39 +238,3 @@ def _refuse_second(optimizer: Any) -> None:
                 "this optimizer has a tuner already, and two would write over each other's lr; close() that one first, "
                 "or make the model and the optimizer anew, as for a run from the start"
             )
-
-
-def _as_space(space: Any) -> SearchSpace:
-    if isinstance(space, SearchSpace):
-        return space
-    if not isinstance(space, Mapping):
-        raise TypeError(
-            f"space must be a SearchSpace, or a dict like {{'lr': Float(1e-5, 1.0, log=True)}}, got {space!r}"
-        )
-    return SearchSpace(space)
-
-
-def _as_count(name: str, value: Any) -> int | None:
-    """Return a number of steps as an int; whether it is above 0 is seen by those who count with it."""
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise TypeError(f"{name} must be a whole number of steps, or None, got {value!r}")
-    number = float(value)
-    if not number.is_integer():
-        raise ValueError(f"{name} must be a whole number of steps, or None, got {value}")
-    return int(number)
-
-
-def _as_part(name: str, given: Any, kind: type[P]) -> P | None:
-    if given is None or isinstance(given, bool):
-        return kind() if given else None
-    if not isinstance(given, kind):
-        raise TypeError(f"{name} must be True, False or an instance of {kind.__name__}, got {given!r}")
-    return given
-
-
-def _fresh(launch: Launch | None) -> Launch | None:
-    if launch is not None and not math.isnan(launch.lr):
-        raise ValueError("this Launch has begun in another tuner; give each tuner one of its own")
-    return launch

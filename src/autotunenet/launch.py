@@ -165,8 +165,10 @@ class Launch(LaunchLosses):
             high: Nor one above it.
 
         Raises:
-            ValueError: If `lr` is not a finite number above 0, or `high` is not above 0.
+            ValueError: If `lr` is not a finite number above 0, `high` is not above 0, or it has been started before.
         """
+        if not math.isnan(self.lr):
+            raise ValueError("this Launch has begun in another tuner; give each tuner one of its own")
         if not (math.isfinite(lr) and lr > 0):
             raise ValueError(f"a launch starts from a finite lr above 0, got {lr}; give the optimizer a positive one")
         if not high > 0:

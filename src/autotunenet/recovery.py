@@ -16,7 +16,7 @@ from statistics import median
 from typing import Any
 
 from autotunenet import reasons
-from autotunenet.attribution import Attribution, Baseline, Verdict, noise_of
+from autotunenet.attribution import MOVED, Attribution, Baseline, Verdict, noise_of
 from autotunenet.monitors import Monitor
 from autotunenet.replaying import Replay
 from autotunenet.state import PlainState, check_keys
@@ -258,9 +258,14 @@ class Recovery(PlainState):
     def _case(self, step: int, in_force: Hyperparams, rise: Sequence[float]) -> Case:
         good = self.way_back.snapshots.good_or_first()
         values = self.way_back.cut_by(self._backoff**self.num_rollbacks_in_row)  # its own, or what rollbacks have left
-        name = "lr" if "lr" in good.hyperparams else next(iter(good.hyperparams))
-        raised = in_force[name] / good.hyperparams[name] if good.hyperparams[name] else 1.0
-        return Case(step, Baseline(good.loss, noise_of(self._recent), self._scale), list(rise), values, raised)
+        before = Baseline(good.loss, noise_of(self._recent), self._scale)
+        return Case(step, before, list(rise), values, self._raised(in_force))
+
+    def _raised(self, in_force: Hyperparams) -> float:
+        """How many times the good state's lr the one in force is."""
+        good = self.way_back.snapshots.good_or_first().hyperparams
+        name = "lr" if "lr" in good else next(iter(good))
+        return in_force[name] / good[name] if good[name] else 1.0
 
     def _put_on_trial(self, trial: Trial, case: Case, loss: float) -> Outcome:
         finding = trial.begin(case)
@@ -297,7 +302,7 @@ class Recovery(PlainState):
         """Go on from where the trial has led, which is the good state and a few steps."""
         good, verdict = self.way_back.snapshots.good_or_first(), finding.verdict
         # Where the knob had been turned up since, going back to the old value is the change that a rollback needs.
-        has_moved = self._case(step, self._in_force, []).has_moved
+        has_moved = self._raised(self._in_force) > MOVED
         self._run.set_hyperparams(self.way_back.cut_by(self._backoff ** (self.num_rollbacks_in_row + (not has_moved))))
         self.num_rollbacks_in_row += 1
         self._rise = []

@@ -47,14 +47,6 @@ PEERS = {
 every_optimizer = pytest.mark.parametrize("optimizer", OPTIMIZERS)
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def make_config(controller, num_epochs=4, task="digits_mlp", config=None, **options):
     return RunConfig(
         task=TASKS[task](**options),

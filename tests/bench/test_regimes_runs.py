@@ -39,14 +39,6 @@ SHOWN_ONLY = ("gaussian", "nan_bursts")
 every_world = pytest.mark.parametrize("world", WORLDS)
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 class CutError(Exception):
     """Stands for whatever ends a process."""
 

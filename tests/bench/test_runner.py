@@ -26,14 +26,6 @@ NUM_EPOCHS = 5
 SOURCE = DataSource()
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def make_spec(controller="fixed", regime="data_shift", seed=0, *, task="digits_mlp", **options):
     """Return a spec; `config` is the controller's, and what is left of the options is the task's."""
     num_epochs, config = options.pop("num_epochs", NUM_EPOCHS), options.pop("config", {})

@@ -26,7 +26,7 @@ OLD, NEW = (1.0,) * 6, (9.0,) * 6
 
 def judge_twin(before=BEFORE, *, suspect, twin=OLD, at_good=OLD, path=None):
     path = twin if path is None else path
-    return Attribution().judge_twin(before, at_good=at_good, path=path, twin=twin, suspect=suspect)
+    return Attribution().judge_twin(before, at_good=at_good, path=path, twin=twin, suspect=suspect, raised=A_LITTLE)
 
 
 class World:
@@ -101,7 +101,7 @@ def test_clear_cases_with_a_twin(cause):
             level = world.level + world.unit * sum(rises)
             own = [0.1 * (loss - level) for loss in world.losses(6, *rises)]
             runs[name] = [level + x + y for x, y in zip(common, own, strict=True)]
-        return Attribution().judge_twin(world.before, **runs)
+        return Attribution().judge_twin(world.before, raised=A_LITTLE, **runs)
 
     assert share(verdicts(judge), cause) >= 0.97
 
@@ -253,7 +253,7 @@ def test_the_sentence_says_the_numbers_and_the_verdict(cause, words):
     runs = {name: world.losses(6, *rises) for name, rises in CLEAR[cause].items()}
     line = Attribution().judge(world.before, raised=A_LITTLE, **runs)
     case = {name: world.losses(6, *rises) for name, rises in TWIN[cause].items()}
-    pairs = Attribution().judge_twin(world.before, **case)
+    pairs = Attribution().judge_twin(world.before, raised=A_LITTLE, **case)
     paired = ("suspect_loss", "twin_loss", "loss_again", "mean_difference", "standard_error")
     for verdict, names in ((line, ("suspect_loss",)), (pairs, paired)):
         assert verdict.cause is cause
@@ -365,3 +365,11 @@ def test_a_race_that_ends_level_goes_to_the_old_values_where_the_knob_was_turned
     verdict = Attribution().judge_twin(Baseline(0.2, 0.001, 2.3), **rows, raised=raised)
     assert (verdict.cause, verdict.twin_is_better) == (cause, False)
     assert ("has done no good" in verdict.reason) is (cause is Cause.BOTH)
+
+
+def test_a_twin_does_not_blame_a_knob_that_nobody_turned_up_for_new_data_and_says_so():
+    rows = {"at_good": [2.0] * 4, "path": [2.0] * 4, "twin": [2.0] * 4, "suspect": [4.0] * 4}
+    for raised, cause in ((1.0, Cause.DATA), (1.5, Cause.BOTH)):
+        verdict = Attribution().judge_twin(Baseline(0.2, 0.001, 2.3), **rows, raised=raised)
+        assert verdict.cause is cause
+        assert ("not the knob" in verdict.reason) is (cause is Cause.DATA)

@@ -304,15 +304,6 @@ def test_a_loss_that_ends_as_no_number_harms_nothing(digits):
     assert sum("it is the data, look at them" in decision.reason for decision in training.tuner.history) == 1
 
 
-@pytest.fixture
-def warn_always():
-    """Torch warns of most things once a process only."""
-    before = torch.is_warn_always_enabled()
-    torch.set_warn_always(True)
-    yield
-    torch.set_warn_always(before)
-
-
 @pytest.mark.filterwarnings("error")
 def test_the_loss_may_come_with_its_graph_and_is_let_go(digits, warn_always):
     training = Training(digits, "sgd")

@@ -1,10 +1,9 @@
 """A training that is saved after any step and resumed in a new process goes on bit for bit."""
 
-import io
-
 import numpy as np
 import pytest
 import torch
+from checkpoints import Saved, plain
 from torch import nn
 
 from autotunenet import Float, SearchSpace, SnapshotBuffer, Tuner
@@ -19,7 +18,7 @@ SPACE = SearchSpace({"lr": Float(1e-5, 1.0, log=True), "momentum": Float(0.0, 0.
 MEMBERS = {**CONTROLLERS, "one_cycle": lambda: Schedule(one_cycle(NUM_STEPS))}
 
 
-class Training:
+class Training(Saved):
     """A small regression whose step i depends on nothing but i and the state; NaN at 20, weights blown up at 36."""
 
     def __init__(self, controller, *, interval, scope):
@@ -55,31 +54,6 @@ class Training:
         self.tuner.step(loss)
         if self.every and i % 4 == 3:
             self.tuner.observe(loss)
-
-    def state(self):
-        return {
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "tuner": self.tuner.state_dict(),
-        }
-
-    def save(self):
-        file = io.BytesIO()
-        torch.save(self.state(), file)
-        return file
-
-    def load(self, file):
-        file.seek(0)
-        state = torch.load(file, weights_only=True)
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.tuner.load_state_dict(state["tuner"])
-
-
-def plain(tree):
-    if isinstance(tree, dict):
-        return {key: plain(value) for key, value in tree.items()}
-    return [plain(x) for x in tree] if isinstance(tree, list | tuple) else tree
 
 
 @pytest.mark.parametrize(

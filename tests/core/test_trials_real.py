@@ -1,9 +1,8 @@
 """Trials in real trainings, and resume in the middle of them."""
 
-import io
-
 import pytest
 import torch
+from checkpoints import Saved, plain
 from torch import nn
 
 from autotunenet import Action, Float, SearchSpace, Tuner
@@ -18,7 +17,7 @@ from autotunenet.types import Cause
 SPACE = SearchSpace({"lr": Float(1e-8, 1e3, log=True)})
 
 
-class Training:
+class Training(Saved):
     """A regression whose step i depends on nothing but i and the state; `events` turn a knob or change the data."""
 
     def __init__(self, events=(), *, with_replay=False, launch=True, lr=0.05, bayesian=True):
@@ -69,31 +68,10 @@ class Training:
         return decision
 
     def state(self):
-        return {
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "tuner": self.tuner.state_dict(),
-            "offset": self.offset,
-        }
-
-    def save(self):
-        file = io.BytesIO()
-        torch.save(self.state(), file)
-        return file
+        return {**super().state(), "offset": self.offset}
 
     def load(self, file):
-        file.seek(0)
-        state = torch.load(file, weights_only=True)
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.tuner.load_state_dict(state["tuner"])
-        self.offset = state["offset"]
-
-
-def plain(tree):
-    if isinstance(tree, dict):
-        return {key: plain(value) for key, value in tree.items()}
-    return [plain(x) for x in tree] if isinstance(tree, list | tuple) else tree
+        self.offset = super().load(file)["offset"]
 
 
 def causes(training):

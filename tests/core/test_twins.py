@@ -10,15 +10,6 @@ from autotunenet import Action
 from autotunenet.types import Cause
 
 
-@pytest.fixture
-def warn_always():
-    """Torch warns of most things once a process only."""
-    before = torch.is_warn_always_enabled()
-    torch.set_warn_always(True)
-    yield
-    torch.set_warn_always(before)
-
-
 def test_a_knob_that_did_harm_is_found_out_at_once_and_nothing_is_lost():
     twins = Twins()
     twins.feed(ALARM - 4)
