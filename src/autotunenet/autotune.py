@@ -111,6 +111,7 @@ def make_tuner(
     bayesian: bool = True,
     attribution: bool | Attribution | None = True,
     land: bool = True,
+    rewarm: bool = True,
     backoff: float = 0.25,
     seed: int = 0,
     **options: Any,
@@ -129,6 +130,7 @@ def make_tuner(
         attribution: Whether to find out after an alarm whose fault it was, or the `Attribution` that does it.
         land: Whether lr comes down at the end, or on a plateau where the end is not known. An LR scheduler of the
             user's takes its place, from when it is there.
+        rewarm: Whether lr warms up again, from a quarter, after a change of the data.
         backoff: Factor on lr after a rollback that found the same lr in force, in (0, 1); compounds. A quarter, as the
             launch keeps it from an lr that failed.
         seed: Seed of the controller.
@@ -148,7 +150,7 @@ def make_tuner(
     return Tuner(
         run,
         space,
-        controller=make_controller(space, total_steps, bayesian=bayesian, land=land, seed=seed, run=run),
+        controller=make_controller(space, total_steps, bayesian=bayesian, land=land, rewarm=rewarm, seed=seed, run=run),
         interval=interval,
         snapshots=SnapshotBuffer(run, scope),
         launch=Launch(total_steps=total_steps) if launch is True else arguments.as_part("launch", launch, Launch),
@@ -164,20 +166,21 @@ def make_controller(
     *,
     bayesian: bool = True,
     land: bool = True,
+    rewarm: bool = True,
     seed: int = 0,
     run: TrainingRun | None = None,
 ) -> Controller:
     """Return AutoTuneNet's controller: a plan, and the Bayesian one on top of it. The arguments are `make_tuner`'s."""
-    plan = _YieldingCruise(run, total_steps=total_steps, land=land)
+    plan = _YieldingCruise(run, total_steps=total_steps, land=land, **({} if rewarm else {"warmth": 1.0}))
     return Bayesian(tuple(space), prior=plan, seed=seed) if bayesian else plan
 
 
 class _YieldingCruise(Cruise):
     """Leaves the landing to a schedule of the user's, from when there is one: it says when."""
 
-    def __init__(self, run: TrainingRun | None, *, total_steps: int | None, land: bool) -> None:
+    def __init__(self, run: TrainingRun | None, **options: Any) -> None:
         self._run = run
-        super().__init__(total_steps=total_steps, land=land)
+        super().__init__(**options)
 
     @property
     def land(self) -> bool:

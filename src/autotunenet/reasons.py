@@ -84,6 +84,16 @@ def returned(verdict: str) -> str:
     return f"{verdict}. Went back to where the alarm was, and judge from that level on."
 
 
+def rewarmed(before: Hyperparams, applied: Hyperparams) -> str:
+    """Say, after another sentence, that what is in force warms up again; empty where nothing was changed.
+
+    >>> rewarmed({"lr": 0.1}, {"lr": 0.025})
+    ' Warms up again on the new data: lr 0.1 -> 0.025.'
+    """
+    change = changes(before, applied)
+    return f" Warms up again on the new data: {change}." if change else ""
+
+
 def standstill(loss: float, in_force: Hyperparams, num_rollbacks: int) -> str:
     """Say that nothing has helped, and what is held."""
     values = ", ".join(f"{name} = {value:.4g}" for name, value in in_force.items())

@@ -56,6 +56,9 @@ def check_controller(make: Callable[[], Controller]) -> None:
         controller.observe(_METRICS[i % len(_METRICS)], step=3 * i + 3)
         if i % 7 == 6:
             controller.follow(current)
+        if i % 11 == 10:
+            controller.forget(3 * i + 3)
+            _ask(controller.rewarm, current)
         return _ask(controller.propose, current)
 
     with _no_side_effects():

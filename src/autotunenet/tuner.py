@@ -168,7 +168,7 @@ class Tuner(PlainState):
         self._losses: list[float] = []  # of the current interval
         self._worst = Health.STABLE.value  # verdict on the current interval
 
-        first = self._first_values(initial)
+        first = self._inside_guard(initial, self._controller.start(initial))
         if self._launching:
             first["lr"] = self._launching.start({**initial, **first}["lr"], space["lr"])
         run.set_hyperparams(first)
@@ -179,11 +179,11 @@ class Tuner(PlainState):
     def _snapshots(self) -> SnapshotBuffer:
         return self._way_back.snapshots
 
-    def _first_values(self, initial: Hyperparams) -> dict[str, float]:
-        """Return what the controller starts from, inside its guard; what the user gave and it keeps is left alone."""
-        start = {**initial, **self._controller.start(initial)}
-        changed = [name for name, value in start.items() if value != initial[name]]
-        allowed = self._guard(start, start, 0) if changed else {}
+    def _inside_guard(self, current: Hyperparams, wanted: Hyperparams) -> dict[str, float]:
+        """Return what the controller starts with, or starts again with, inside its guard; what it keeps is left out."""
+        start = {**current, **wanted}
+        changed = [name for name, value in start.items() if value != current[name]]
+        allowed = self._guard(start, start, self._num_control_steps) if changed else {}
         return {name: allowed[name] for name in changed}
 
     # -- the two loops -----------------------------------------------------------------------------------------------
@@ -304,7 +304,8 @@ class Tuner(PlainState):
             self._launching.end(outcome.reason)  # what was found has been found wrong
         if outcome.world_changed:
             self._controller.forget(self._num_steps)
-        logger.info("step %d: %s", self._num_steps, outcome.reason)
+        reason = outcome.reason + (self._rewarm() if outcome.data_changed else "")
+        logger.info("step %d: %s", self._num_steps, reason)
         decision = Decision(
             seen,
             Health.UNSTABLE,
@@ -312,11 +313,18 @@ class Tuner(PlainState):
             proposed,
             self._applied,
             outcome.discarded_steps,
-            outcome.reason,
+            reason,
             outcome.cause,
             outcome.evidence,
         )
         return self._close_interval(decision)
+
+    def _rewarm(self) -> str:
+        """Put in force what the controller starts again with on the new data; return a sentence about it."""
+        before = self._applied
+        self._run.set_hyperparams(self._inside_guard(before, self._controller.rewarm(before)))
+        self._applied = self._run.get_hyperparams()
+        return reasons.rewarmed(before, self._applied)
 
     def _consult(self, metric: float, in_force: Hyperparams | None = None) -> tuple[Observation, dict[str, float]]:
         """Let the controller observe and propose, once each, so that values and metrics always pair."""

@@ -144,7 +144,12 @@ class Outcome:
     @property
     def world_changed(self) -> bool:
         """Whether evidence from before no longer counts."""
-        return self.action is Action.ACCEPT or self.cause in (Cause.DATA, Cause.BOTH)
+        return self.action is Action.ACCEPT or self.data_changed
+
+    @property
+    def data_changed(self) -> bool:
+        """Whether the data were found to be others."""
+        return self.cause in (Cause.DATA, Cause.BOTH)
 
 
 @runtime_checkable

@@ -230,6 +230,17 @@ def test_after_forget_it_goes_back_to_the_plan():
     assert loop.values["lr"] == pytest.approx(0.1)
 
 
+def test_while_the_plan_warms_up_nothing_is_credited():
+    loop = Loop(decay(better_at(0.3)), prior=Cruise(land=False)).run(80)
+    loop.controller.forget(loop.step)
+    assert loop.controller.rewarm(loop.values) == {"lr": pytest.approx(0.05)}
+    while loop.controller.prior.is_warming_up:
+        loop.interval()
+        assert len(loop.controller._gp) <= (not loop.controller.prior.is_warming_up)
+    loop.run(20)
+    assert len(loop.controller._gp) >= 18
+
+
 # -- other hyperparameters -------------------------------------------------------------------------------------------
 
 
@@ -270,6 +281,7 @@ def test_resume_is_exact(names):
                 controller.follow(current)
             if i == 41:
                 controller.forget(10 * i)
+                controller.rewarm(current)
         return current
 
     straight = Bayesian(names)

@@ -62,6 +62,72 @@ def test_forget_at_or_after_the_end_raises_nothing(step):
     assert all(0 <= lr <= 0.4 for lr in play(controller, [1.0] * 10, first=step + 1))
 
 
+# -- warming up again ------------------------------------------------------------------------------------------------
+
+
+def rewarmed(step=400, **kwargs):
+    """A plan that begins to warm up at `step`."""
+    controller = cruise(**{"total_steps": 10_000, **kwargs})
+    play(controller, [1.0], first=step)
+    controller.forget(step)
+    assert controller.rewarm({"lr": 0.4}) == {"lr": pytest.approx(0.4 * controller.warmth)}
+    return controller
+
+
+@pytest.mark.parametrize("warmth", [0.5, 0.1, 1.0])
+def test_it_warms_up_geometrically(warmth):
+    """Against numpy's interpolation of logarithms between (400, warmth) and (424, 1)."""
+    lrs = play(rewarmed(warmth=warmth), [1.0] * 30, first=401)
+    expected = np.interp(np.arange(401, 431), [400, 424], np.log([0.4 * warmth, 0.4]))
+    assert np.log(lrs) == pytest.approx(expected)
+
+
+def test_it_warms_up_for_no_more_than_a_fifth_of_what_is_left():
+    lrs = play(rewarmed(40, total_steps=100), [1.0] * 15, first=41)
+    assert np.log(lrs) == pytest.approx(np.interp(np.arange(41, 56), [40, 52], np.log([0.2, 0.4])))
+
+
+def test_it_warms_up_for_two_intervals_at_the_least():
+    """So that a guard that lets lr double, at the most, does not hold it back."""
+    assert play(rewarmed(warmth=0.25), [1.0] * 3, every=100, first=5) == pytest.approx([0.2, 0.4, 0.4])
+
+
+def test_the_reason_says_that_it_warms_up():
+    controller = rewarmed()
+    play(controller, [1.0], first=401)
+    assert (controller.is_warming_up, controller.reason) == (True, "Warming up again: the data have changed.")
+    play(controller, [1.0] * 24, first=402)
+    assert (controller.is_warming_up, controller.reason) == (False, "")
+
+
+def test_a_rollback_ends_the_warm_up_where_it_has_led():
+    controller = rewarmed()
+    play(controller, [1.0] * 5, first=401)
+    controller.follow({"lr": 0.03})
+    assert play(controller, [1.0] * 5, first=406) == pytest.approx([0.03] * 5)
+
+
+def test_what_changes_no_lr_does_not_end_the_warm_up():
+    controller = rewarmed()
+    lr = play(controller, [1.0] * 5, first=401)[-1]
+    controller.follow({"lr": lr})
+    assert play(controller, [1.0] * 19, first=406)[-1] == pytest.approx(0.4)
+
+
+def test_another_change_warms_up_anew():
+    controller = rewarmed()
+    play(controller, [1.0] * 12, first=401)
+    controller.forget(412)
+    assert controller.planned_lr == pytest.approx(0.4)
+    assert controller.rewarm({"lr": 0.4}) == {"lr": pytest.approx(0.2)}
+
+
+@pytest.mark.parametrize("warmth", [0.0, -0.1, 1.1, np.nan])
+def test_warmth_out_of_range_is_refused(warmth):
+    with pytest.raises(ValueError, match=r"warmth must lie in \(0, 1\]"):
+        cruise(warmth=warmth)
+
+
 @given(st.lists(st.integers(1, 99), max_size=4).map(sorted), st.floats(1e-6, 1e3))
 def test_the_plan_stays_between_zero_and_the_peak(forgets, lr):
     controller = cruise(lr, total_steps=100)
@@ -70,6 +136,7 @@ def test_the_plan_stays_between_zero_and_the_peak(forgets, lr):
         assert 0 <= controller.propose({"lr": lr})["lr"] <= lr * (1 + 1e-12)
         if step in forgets:
             controller.forget(step)
+            controller.rewarm({"lr": lr})
     assert controller.propose({"lr": lr})["lr"] == 0.0
 
 

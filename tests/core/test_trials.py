@@ -4,9 +4,10 @@ import math
 
 import pytest
 from doubles import SUSPECT, UNSTABLE, Scripted, actions
-from trials import ALARM, INF, NAN, Hearing, Inspected, Trial, alarmed
+from trials import ALARM, INF, NAN, Hearing, Inspected, Rewarming, Trial, alarmed
 
-from autotunenet import Action
+from autotunenet import Action, Float, SearchSpace
+from autotunenet.guards import within
 from autotunenet.types import Cause
 
 # -- the alarm -------------------------------------------------------------------------------------------------------
@@ -118,6 +119,13 @@ def test_data_bring_the_suspect_back_with_an_lr_that_is_no_larger_than_the_good_
     assert (trial.run.weight, trial.run.hyperparams) == (ALARM, {"lr": expected})
     assert decision.reason.endswith("Went back to where the alarm was, and judge from that level on.")
     assert trial.tuner._recovery.monitor.resets == [9.0]
+
+
+def test_new_data_are_begun_with_what_the_controller_asks_for_at_once_inside_the_guard():
+    trial, _ = alarmed(controller=Rewarming(), guard=within(SearchSpace({"lr": Float(0.01, 1.0)})))
+    *_, decision = trial.feed(9.0, 9.0)
+    assert dict(decision.applied) == trial.run.hyperparams == {"lr": 0.01}
+    assert decision.reason.endswith("judge from that level on. Warms up again on the new data: lr 0.1 -> 0.01.")
 
 
 def test_one_bad_loss_of_the_good_state_is_not_clear_yet():
@@ -284,7 +292,7 @@ def test_the_sentence_of_a_revised_verdict_says_why():
     ("again", "expected"),
     [
         (1.0, ["observe", "propose", "follow"]),
-        (9.0, ["follow", "forget"]),
+        (9.0, ["follow", "forget", "rewarm"]),
     ],
 )
 def test_the_controller_hears_of_a_verdict_first_what_is_in_force_then_that_the_world_changed(again, expected):

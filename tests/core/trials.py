@@ -67,6 +67,17 @@ class Hearing(Scripted):
     def forget(self, step):
         self.calls.append(("forget", step))
 
+    def rewarm(self, current_params):
+        self.calls.append(("rewarm", dict(current_params)))
+        return {}
+
+
+class Rewarming(Scripted):
+    """Wants a thousandth of lr after a change of the data."""
+
+    def rewarm(self, current_params):
+        return {"lr": current_params["lr"] / 1000}
+
 
 def alarmed(*steps, loss=9.0, lr=None, **kwargs):
     trial = Trial(*steps, **kwargs)

@@ -60,6 +60,13 @@ class Controller(PlainState, ABC):
     def forget(self, step: int) -> None:
         """The world has changed at `step`: evidence from before no longer counts. The default does nothing."""
 
+    def rewarm(self, current_params: Hyperparams) -> Hyperparams:
+        """The data have changed, after `forget`: return the values to put in force at once. The default changes none.
+
+        What was a safe step for the old data may be too large for the new ones.
+        """
+        return {}
+
     def follow(self, current_params: Hyperparams) -> None:
         """Go on from values that a rollback put in force.
 

@@ -37,7 +37,7 @@ class Bayesian(Controller):
     `reach` of the plan and below every value that broke the run (after SafeOpt, Sui et al. 2015). The incumbent moves
     where the posterior says better with probability `confidence`, for a smaller lr with `cut_confidence`. Where the
     surrogate finds more noise than signal there is nothing to be learned from trying: then it holds, and so the plan is
-    all there is. While the plan lands nothing is tried.
+    all there is. While the plan lands nothing is tried; while it warms up nothing is credited.
 
     Args:
         names: What is tuned: ``"lr"``, and others in any number.
@@ -127,7 +127,7 @@ class Bayesian(Controller):
         self._num_since_change += 1
         if not math.isfinite(metric):
             self._note_broken()
-        elif self._num_since_change >= 2 and math.isfinite(self._last_metric):
+        elif self._num_since_change >= 2 and math.isfinite(self._last_metric) and not self.prior.is_warming_up:
             self._reward((self._last_metric - metric) / max(abs(self._last_metric), _SLOWEST))
         self._last_metric = metric
 
@@ -175,6 +175,11 @@ class Bayesian(Controller):
         self._incumbent = [0.0] * len(self.names)
         self._limit = math.inf
         self._num_since_change, self._last_metric = 0, math.nan
+
+    def rewarm(self, current_params: Hyperparams) -> Hyperparams:
+        """Leave it to the plan; lr is at the plan's own then, as all evidence is gone."""
+        self._point[0] = self._incumbent[0]
+        return self.prior.rewarm(current_params)
 
     # -- evidence ----------------------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""Cruise and land: hold the lr, come down at the end, and take off again when the world has changed."""
+"""Cruise and land: hold the lr, come down at the end, take off again when the world has changed."""
 
 from __future__ import annotations
 
@@ -13,12 +13,24 @@ _MEMORY = 256
 _NO_FALL = 0.5
 """A slope no further below zero than so many of its standard errors is none."""
 
+_REWARM_STEPS = 24
+"""Steps in which a warm-up after a change of the data brings lr back: as many as the first two trials of a launch."""
+
+_REWARM_SHARE = 5
+"""A warm-up takes no more than the steps that are left divided by this, where they are known."""
+
+_REWARM_INTERVALS = 2
+"""Control intervals that a warm-up takes at the least, so that no guard on the rise of lr holds it back."""
+
+_SAME = 1e-6
+"""Values that differ by less, relatively, are the same: an lr may have been kept in a float32 tensor."""
+
 _PAYS = 2.0
 """A cut has paid where the loss has come down by more than so many standard errors of the difference."""
 
 
 class Cruise(Controller):
-    """Plays ``lr(t) = peak * cut(t) * landing(t)``; other hyperparameters stay as they are.
+    """Plays ``lr(t) = peak * cut(t) * warmth(t) * landing(t)``; other hyperparameters stay as they are.
 
     With a known end it holds, and then falls linearly to zero (warmup-stable-decay, Haegele et al. 2024; the launch is
     the warm-up). A controller that follows the short-term loss comes down too early instead, because every cut is
@@ -45,12 +57,17 @@ class Cruise(Controller):
     the landing is planned anew for the steps that are left. The lr never rises above the peak, which is the user's or
     the launch's, or what rollbacks have left of it.
 
+    Where it was the data that have changed, the lr warms up once more (`rewarm`), geometrically over 24 steps: where
+    the loss has jumped the gradients have too, and an adaptive optimizer still divides them by the small ones from
+    before (Ma and Yarats 2021 on warm-up; Gupta et al. 2023 on warming up again when the data change).
+
     Args:
         total_steps: Optimizer steps of the whole training, at least 1; None: not known.
         hold: Share of the steps left at the start, or at a change of the world, before the landing begins, in [0, 1).
         land: Whether to land at all.
         cut: Factor on lr where the loss has stalled, in (0, 1). Used where the end is not known. It is taken back where
             the loss has not come down by it.
+        warmth: Factor on lr right after a change of the data, in (0, 1]; 1: no warm-up.
         patience: Share of the run, or of the time since a change of the world, that has to pass without progress, in
             (0, 1].
         min_intervals: Control intervals that have to pass without progress at the least, 4 or more.
@@ -74,6 +91,7 @@ class Cruise(Controller):
         "_cut",
         "_step",
         "_anchor",
+        "_warm_from",
         "_begin",
         "_num_intervals",
         "_num_seen",
@@ -95,6 +113,7 @@ class Cruise(Controller):
         hold: float = 0.5,
         land: bool = True,
         cut: float = 0.5,
+        warmth: float = 0.5,
         patience: float = 0.25,
         min_intervals: int = 40,
     ) -> None:
@@ -104,14 +123,17 @@ class Cruise(Controller):
             raise ValueError(f"Cruise: hold must lie in [0, 1), got {hold}")
         if not (0 < cut < 1 and 0 < patience <= 1):
             raise ValueError(f"Cruise: cut must lie in (0, 1) and patience in (0, 1], got {cut} and {patience}")
+        if not 0 < warmth <= 1:
+            raise ValueError(f"Cruise: warmth must lie in (0, 1], got {warmth}")
         if min_intervals < 4:
             raise ValueError(f"Cruise: min_intervals must be at least 4, for a line with an error, got {min_intervals}")
         self.total_steps, self.hold, self.land = total_steps, hold, land
-        self.cut, self.patience, self.min_intervals = cut, patience, min_intervals
+        self.cut, self.warmth, self.patience, self.min_intervals = cut, warmth, patience, min_intervals
         self._peak = math.nan  # the lr that a cut and a landing of 1 stand for
         self._cut = 1.0
         self._step = 0
         self._anchor = 0  # step from which the landing is planned
+        self._warm_from: int | None = None  # step at which the last warm-up began; None: it is over
         self._begin = 0  # step since which means are remembered: of the last cut, rollback or change of the world
         self._num_intervals = 0  # of the run, or since the last change of the world
         self._num_seen = 0  # intervals since `_begin`
@@ -132,9 +154,17 @@ class Cruise(Controller):
         return self.landing() < 1
 
     @property
+    def is_warming_up(self) -> bool:
+        """Whether the lr is on its way back up after a change of the data."""
+        return self._warmth() < 1
+
+    @property
     def planned_lr(self) -> float:
         """The lr that the plan has for now."""
-        return self._peak * self._cut * self.landing()
+        return self._peak * self._factor()
+
+    def _factor(self) -> float:
+        return self._cut * self._warmth() * self.landing()
 
     def landing(self) -> float:
         """Return the landing's factor on lr, in [0, 1]."""
@@ -146,6 +176,16 @@ class Cruise(Controller):
         if self._step <= begin:
             return 1.0
         return max(0.0, (self.total_steps - self._step) / (self.total_steps - begin))
+
+    def _warmth(self) -> float:
+        """Return the warm-up's factor on lr, from `warmth` to 1."""
+        if self._warm_from is None:
+            return 1.0
+        num = _REWARM_STEPS
+        if self.total_steps is not None:
+            num = min(num, (self.total_steps - self._warm_from) // _REWARM_SHARE)
+        done = min((self._step - self._warm_from) / max(num, 1), self._num_intervals / _REWARM_INTERVALS)
+        return float(self.warmth ** max(0.0, 1 - done))
 
     def start(self, initial: Hyperparams) -> Hyperparams:
         """Take the user's lr as the peak."""
@@ -171,22 +211,31 @@ class Cruise(Controller):
         self.reason = ""
         if self.land and self.total_steps is None:
             self._ask()
+        elif self.is_warming_up:
+            self.reason = "Warming up again: the data have changed."
         elif self.is_landing:
             self.reason = f"Landing: {100 * self.landing():.0f} % of the way to go."
         return {"lr": self.planned_lr}
 
     def follow(self, current_params: Hyperparams) -> None:
-        """Scale the plan so that it meets the lr in force, from a launch or a rollback."""
-        planned = self._cut * self.landing()
-        if planned > 0:
-            self._peak = current_params["lr"] / planned
+        """Scale the plan so that it meets the lr in force, from a launch or a rollback. A warm-up ends there."""
+        if not math.isclose(current_params["lr"], self.planned_lr, rel_tol=_SAME):
+            self._warm_from = None
+            if self._factor() > 0:
+                self._peak = current_params["lr"] / self._factor()
         self._start_afresh(self._step)
 
     def forget(self, step: int) -> None:
         """Take off again: no cuts, and a landing planned for the steps that are left."""
         self._step = self._anchor = step
         self._cut, self._best_val, self._num_intervals, self._num_least = 1.0, math.inf, 0, 0
+        self._warm_from = None
         self._start_afresh(step)
+
+    def rewarm(self, current_params: Hyperparams) -> Hyperparams:
+        """Begin a warm-up where the last `forget` was."""
+        self._warm_from = self._anchor
+        return {"lr": self.planned_lr}
 
     def _start_afresh(self, step: int) -> None:
         self._means, self._part, self._per_mean = [], [], 1

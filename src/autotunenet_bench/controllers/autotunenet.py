@@ -25,11 +25,19 @@ class AutoTuneNetConfig(SafeControllerConfig):
         True, description="whether to find out whose fault an alarm was; only where rollback is full"
     )
     land: bool = Field(True, description="whether lr comes down at the end")
+    rewarm: bool = Field(True, description="whether lr warms up again after a change of the data")
     horizon: bool = Field(True, description="whether the controller is told how long the run will be")
 
     def build(self, horizon: Horizon, space: SearchSpace, seed: int) -> Controller:
         """Return the controller that cruises and lands."""
-        return make_controller(space, self._total_steps(horizon), bayesian=self.bayesian, land=self.land, seed=seed)
+        return make_controller(
+            space,
+            self._total_steps(horizon),
+            bayesian=self.bayesian,
+            land=self.land,
+            rewarm=self.rewarm,
+            seed=seed,
+        )
 
     def build_tuner(self, run: TrainingRun, horizon: Horizon, space: SearchSpace, seed: int, **options: Any) -> Tuner:
         """Return the tuner with all its parts, or those that are switched on."""
@@ -42,6 +50,7 @@ class AutoTuneNetConfig(SafeControllerConfig):
             bayesian=self.bayesian,
             attribution=self.attribution,
             land=self.land,
+            rewarm=self.rewarm,
             seed=seed,
             guard=self.build_guard(space),
             backoff=self.backoff,
