@@ -19,7 +19,8 @@ class Verdict:
         cause: The verdict.
         evidence: The numbers it rests on, by name, in units of the loss unless the name says otherwise.
         reason: The same in words.
-        twin_is_better: Whether a twin with the old values was found to be clearly better than the suspect.
+        twin_is_better: Whether a twin with the old values was found to be clearly better than the suspect, or as good
+            as one whose knob had been turned up.
     """
 
     cause: Cause
@@ -151,7 +152,7 @@ class Attribution:
             text = f"{seen}, and the changed one {bad:.4g}, which is worse still: the data and the knob"
             return Verdict(Cause.BOTH, evidence, text)
         if raised >= TURNED_UP and not self._is_worse(again, suspect, before):
-            text = f"{seen}, and the changed one {bad:.4g}: {_NO_GOOD}"
+            text = f"{seen}, and the changed one {bad:.4g}: {_NO_GOOD[Cause.BOTH]}"
             return Verdict(Cause.BOTH, evidence, text)
         return Verdict(Cause.DATA, evidence, f"{seen} too: it was the data, not the knob")
 
@@ -180,8 +181,8 @@ class Attribution:
             twin: Losses of the twin, batch by batch.
             suspect: Losses of the suspect on the same batches.
             raised: How many times its old value the knob is. One that nobody has turned up is not to blame for new
-                data. Where it was turned up any difference is enough, and on new data the twin goes on unless the
-                suspect is clearly better: it has trained on as much.
+                data. Where it was turned up the twin goes on, which has trained on as much, unless the suspect is
+                better beyond three standard errors, on new data by a tenth as well.
         """
         differences = [a - b for a, b in zip(suspect, twin, strict=True)]
         mean_twin, mean = _mean(twin), _mean(differences)
@@ -190,7 +191,9 @@ class Attribution:
         broken = not math.isfinite(_mean(suspect))
         margin = max(_PAIRED_ERRORS * error, floor)
         turned_up, twin_is_sound = raised >= TURNED_UP, not self.is_raised(path, before)
-        hurt = (broken and math.isfinite(mean_twin)) or mean > (0.0 if turned_up and twin_is_sound else margin)
+        is_worse = (broken and math.isfinite(mean_twin)) or mean > margin
+        is_draw = turned_up and not is_worse and mean >= -_PAIRED_ERRORS * error
+        hurt = is_worse or (is_draw and twin_is_sound)
         # A sound state that gives no number on a batch has met a broken one; no median may hide that.
         if self.is_raised(at_good, before) or not all(map(math.isfinite, at_good)):
             blamed = raised > MOVED and (hurt or (turned_up and mean > -margin))
@@ -210,7 +213,7 @@ class Attribution:
             f"The state that had given {before.level:.4g} gives {_median(at_good):.4g} on the new batches; trained on "
             f"the same {len(twin)} batches the changed one gives {_mean(suspect):.4g}, its twin with the old values "
             f"{mean_twin:.4g} (difference {mean:.3g}, standard error {error:.3g}): "
-            + (_NO_GOOD if cause is Cause.BOTH and not hurt else _WORDS[cause])
+            + (_NO_GOOD if not is_worse and ((is_draw and hurt) or cause is Cause.BOTH) else _WORDS)[cause]
         )
         return Verdict(cause, evidence, text, twin_is_better=hurt)
 
@@ -246,7 +249,10 @@ TURNED_UP = 2.0
 TURNED_UP_SHARE = 0.5
 """Share of the margin that is enough to blame a knob that has been turned up."""
 
-_NO_GOOD = "the data have changed, and the knob that was turned up has done no good"
+_NO_GOOD = {
+    Cause.KNOB: "the knob was turned up and has done no good, so it has to go back",
+    Cause.BOTH: "the data have changed, and the knob that was turned up has done no good",
+}
 
 _WORDS = {
     Cause.KNOB: "it was the knob, not the data",

@@ -367,6 +367,29 @@ def test_a_race_that_ends_level_goes_to_the_old_values_where_the_knob_was_turned
     assert ("has done no good" in verdict.reason) is (cause is Cause.BOTH)
 
 
+@pytest.mark.parametrize(
+    ("raised", "bad", "cause", "words"),
+    [
+        (1.5, 0.2, Cause.NOISE, "noise, no lasting change"),
+        (2.0, 0.2, Cause.KNOB, "the knob was turned up and has done no good"),  # a draw
+        (2.0, 0.19, Cause.NOISE, "noise, no lasting change"),  # better
+        (2.0, 0.4, Cause.KNOB, "it was the knob, not the data"),  # worse
+    ],
+)
+def test_in_a_draw_the_twin_goes_on_where_the_knob_was_turned_up(raised, bad, cause, words):
+    rows = {"at_good": [0.2] * 4, "path": [0.2] * 4, "twin": [0.2] * 4, "suspect": [bad] * 4}
+    verdict = Attribution().judge_twin(Baseline(0.2, 0.001, 2.3), **rows, raised=raised)
+    assert (verdict.cause, verdict.twin_is_better) == (cause, cause is Cause.KNOB)
+    assert words in verdict.reason
+
+
+def test_better_by_less_than_three_standard_errors_is_a_draw():
+    rows = {"at_good": [0.2] * 4, "path": [0.2] * 4, "twin": [0.2] * 4}
+    for suspect, cause in (([0.19, 0.2, 0.21, 0.18], Cause.KNOB), ([0.19, 0.18, 0.19, 0.18], Cause.NOISE)):
+        verdict = Attribution().judge_twin(Baseline(0.2, 0.001, 2.3), **rows, suspect=suspect, raised=2.0)
+        assert verdict.cause is cause
+
+
 def test_a_twin_does_not_blame_a_knob_that_nobody_turned_up_for_new_data_and_says_so():
     rows = {"at_good": [2.0] * 4, "path": [2.0] * 4, "twin": [2.0] * 4, "suspect": [4.0] * 4}
     for raised, cause in ((1.0, Cause.DATA), (1.5, Cause.BOTH)):
