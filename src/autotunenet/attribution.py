@@ -106,6 +106,12 @@ class Attribution:
         # The smaller of two, for one may stand out by itself.
         return self.is_raised([min(again[-2:])], replace(before, level=max(again[0], before.level)))
 
+    def _climbs(self, again: Sequence[float], before: Baseline) -> bool:
+        """Whether the good state began as it had been and has risen from there: its updates harm it, no new data."""
+        if len(again) < 6 or self.is_raised(again[:1], before):
+            return False
+        return self.is_raised(again[len(again) // 2 :], replace(before, level=max(again[0], before.level)))
+
     def judge(self, before: Baseline, *, suspect: Sequence[float], again: Sequence[float], raised: float) -> Verdict:
         """Return the verdict.
 
@@ -122,7 +128,7 @@ class Attribution:
         if not math.isfinite(again[0]):
             text = f"The state that had given {level:.4g} gives {again[0]:.4g} before any update: it is the data"
             return Verdict(Cause.DATA, evidence, text)
-        if self.is_hopeless(again, before):
+        if self.is_hopeless(again, before) or self._climbs(again, before):
             text = f"began with {again[0]:.4g} and broke again, to {again[-1]:.4g}: it is the updates, not the data"
             return Verdict(Cause.KNOB, evidence, f"The state that had given {level:.4g} {text}")
         if self.is_raised(again, before):
@@ -165,6 +171,7 @@ class Attribution:
         twin: Sequence[float],
         suspect: Sequence[float],
         raised: float,
+        data_changed: bool | None = None,
     ) -> Verdict:
         """Return the verdict where a twin has trained on the suspect's own batches with the old values.
 
@@ -183,6 +190,7 @@ class Attribution:
             raised: How many times its old value the knob is. One that nobody has turned up is not to blame for new
                 data. Where it was turned up the twin goes on, which has trained on as much, unless the suspect is
                 better beyond three standard errors, on new data by a tenth as well.
+            data_changed: Whether the data have changed, where that is known; None: `at_good` tells.
         """
         differences = [a - b for a, b in zip(suspect, twin, strict=True)]
         mean_twin, mean = _mean(twin), _mean(differences)
@@ -195,7 +203,9 @@ class Attribution:
         is_draw = turned_up and not is_worse and mean >= -_PAIRED_ERRORS * error
         hurt = is_worse or (is_draw and twin_is_sound)
         # A sound state that gives no number on a batch has met a broken one; no median may hide that.
-        if self.is_raised(at_good, before) or not all(map(math.isfinite, at_good)):
+        if data_changed is None:
+            data_changed = self.is_raised(at_good, before) or not all(map(math.isfinite, at_good))
+        if data_changed:
             blamed = raised > MOVED and (hurt or (turned_up and mean > -margin))
             cause = Cause.BOTH if blamed else Cause.DATA
         else:

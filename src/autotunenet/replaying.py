@@ -13,7 +13,7 @@ from autotunenet.way_back import GOOD, SUSPECT, TWIN, WayBack
 Replay = Callable[[Any], Any]
 """Trains one stored batch, as the user's loop does but for schedulers and the tuner, and returns the loss before."""
 
-_NUM_MEASURED = 8
+_NUM_MEASURED = 24
 """Batches that two states are compared on where the data have not changed."""
 
 
@@ -91,7 +91,13 @@ class Reenactment:
         suspect = [self._go_on(batch) for batch in batches]
         later = slice(len(batches) // 2, None)
         return self._attribution.judge_twin(
-            before, at_good=twin[:1], path=twin, twin=twin[later], suspect=suspect[later], raised=raised
+            before,
+            at_good=twin[:1],
+            path=twin,
+            twin=twin[later],
+            suspect=suspect[later],
+            raised=raised,
+            data_changed=True,
         )
 
     def _go_on(self, batch: Any) -> float:

@@ -383,6 +383,28 @@ def test_in_a_draw_the_twin_goes_on_where_the_knob_was_turned_up(raised, bad, ca
     assert words in verdict.reason
 
 
+@pytest.mark.parametrize(
+    ("again", "cause"),
+    [
+        ([0.2, 0.21, 0.3, 0.31, 0.32, 0.33], Cause.KNOB),  # begins as it was, and its updates harm it
+        ([0.3, 0.31, 0.3, 0.31, 0.32, 0.33], Cause.DATA),  # bad from its very first loss
+        ([0.2, 0.2, 0.2, 0.2, 0.2, 0.3], Cause.NOISE),  # one stands out
+        ([0.2, 0.21, 0.22, 0.23, 0.24, 0.24], Cause.NOISE),  # within the margin
+    ],
+)
+def test_a_good_state_that_climbs_again_is_harmed_by_its_updates(again, cause):
+    verdict = Attribution().judge(Baseline(0.2, 0.001, 2.3), suspect=[0.21] * 3, again=again, raised=1.0)
+    assert verdict.cause is cause
+    assert ("it is the updates" in verdict.reason) is (cause is Cause.KNOB)
+
+
+def test_where_it_is_known_that_the_data_changed_no_single_loss_says_otherwise():
+    rows = {"at_good": [0.2], "path": [0.2] * 4, "twin": [0.2] * 4, "suspect": [0.4] * 4}
+    for known, cause in ((None, Cause.KNOB), (True, Cause.BOTH), (False, Cause.KNOB)):
+        verdict = Attribution().judge_twin(Baseline(0.2, 0.001, 2.3), **rows, raised=1.5, data_changed=known)
+        assert verdict.cause is cause
+
+
 def test_better_by_less_than_three_standard_errors_is_a_draw():
     rows = {"at_good": [0.2] * 4, "path": [0.2] * 4, "twin": [0.2] * 4}
     for suspect, cause in (([0.19, 0.2, 0.21, 0.18], Cause.KNOB), ([0.19, 0.18, 0.19, 0.18], Cause.NOISE)):

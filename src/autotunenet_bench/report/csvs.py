@@ -15,7 +15,7 @@ from typing import Any
 from autotunenet.types import Action
 from autotunenet_bench.metrics import summarize
 from autotunenet_bench.report.aggregate import in_order
-from autotunenet_bench.report.overall import overall
+from autotunenet_bench.report.overall import overviews
 from autotunenet_bench.results.trace import EpochRecord, Trace
 
 Record = dict[str, Any]
@@ -56,8 +56,10 @@ def decisions_csv(traces: Iterable[Trace]) -> str:
 
 
 def overall_csv(traces: Iterable[Trace]) -> str:
-    """One row a controller, over all tasks and regimes, as `overall` has it."""
-    return _to_csv(overall(traces))
+    """One row a controller, over everything and over each regime and task, as `overviews` has them."""
+    return _to_csv(
+        {"over": overview.over, "of": overview.of, **row} for overview in overviews(traces) for row in overview.rows
+    )
 
 
 def _identified(traces: Iterable[Trace]) -> Iterator[tuple[Record, Trace]]:

@@ -21,6 +21,7 @@ from autotunenet_bench.report.aggregate import Group, Row, aggregate
 from autotunenet_bench.report.columns import DETAIL_COLUMNS, MAIN_COLUMNS, Column
 from autotunenet_bench.report.curves import MAX_DRAWN
 from autotunenet_bench.report.figures import EVENT_MARKS, curves_figure, styles
+from autotunenet_bench.report.overall import overviews
 from autotunenet_bench.report.remarks import num_seeds, remarks, seeds_remark
 from autotunenet_bench.results.trace import Trace
 
@@ -115,6 +116,7 @@ def render(
         num_traces=len(runs),
         num_finished=sum(run.finished for run in runs),
         seeds_remark=seeds_remark(groups),
+        overviews=overviews(runs),
         sections=[_section(index, group, style_of) for index, group in enumerate(groups, start=1)],
         column_sets=(("Outcome", MAIN_COLUMNS), ("Stability, adaptation and cost", DETAIL_COLUMNS)),
         cell=_cell,

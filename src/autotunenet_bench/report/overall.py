@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
@@ -13,6 +14,36 @@ from autotunenet_bench.results.trace import Trace
 
 METRICS_IN_ALL = ("post_trigger_val_loss", "final_val_loss")
 """Losses that are averaged over cells."""
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """The controllers over a part of the cells.
+
+    Attributes:
+        over: What the cells have in common: "everything", "regime" or "task".
+        of: Which one; empty for everything.
+        rows: What `overall` returns for them.
+    """
+
+    over: str
+    of: str
+    rows: list[dict[str, Any]]
+
+
+def overviews(traces: Iterable[Trace]) -> list[Overview]:
+    """Return the controllers over everything, and then by regime and by task where there are several.
+
+    Parts in which no cell is finished by all controllers are left out.
+    """
+    runs = list(traces)
+    parts = [("everything", "", runs)]
+    for over, place in (("regime", 1), ("task", 0)):
+        names = list(dict.fromkeys(run.label[place] for run in runs))
+        if len(names) > 1:
+            parts += [(over, name, [run for run in runs if run.label[place] == name]) for name in names]
+    every = [Overview(over, of, overall(part)) for over, of, part in parts]
+    return [overview for overview in every if overview.rows]
 
 
 def overall(traces: Iterable[Trace]) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from rich import box
 from rich.cells import cell_len
@@ -14,6 +15,7 @@ from rich.text import Text
 
 from autotunenet_bench.report.aggregate import Group, Row, aggregate
 from autotunenet_bench.report.columns import MAIN_COLUMNS, Column
+from autotunenet_bench.report.overall import METRICS_IN_ALL, overall
 from autotunenet_bench.report.remarks import remarks
 from autotunenet_bench.results.trace import Trace
 
@@ -24,12 +26,20 @@ LESS_NEEDED = ("control", "best val loss", SPREAD, "rolled back", "cumulative va
 MAX_NAME_WIDTH = 32
 """Longer names of controllers may take two lines; up to here a name costs a column and not its own wholeness."""
 
+MAX_BLOCKS = 12
+"""Tables by task and regime in a terminal; where there are more, the report has them."""
+
 NO_RUNS = "There are no runs to show."
 
 
 def summary_table(traces: Iterable[Trace]) -> SummaryTable:
-    """One block a task and regime, one line a controller, means over seeds, as wide as the console allows."""
-    return SummaryTable(tuple(aggregate(traces)))
+    """One block a task and regime, one line a controller, means over seeds, as wide as the console allows.
+
+    Where there are several, a last block is over all of them; beyond `MAX_BLOCKS` it is the only one.
+    """
+    runs = list(traces)
+    groups = tuple(aggregate(runs))
+    return SummaryTable(groups, tuple(overall(runs)) if len(groups) > 1 else ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +52,22 @@ class SummaryTable:
     """
 
     groups: tuple[Group, ...]
+    overall: tuple[dict[str, Any], ...] = ()
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Draw the widest table that fits."""
+        if len(self.groups) <= MAX_BLOCKS:
+            yield from self._blocks(console, options)
+        else:
+            words = [text for group in self.groups for text in _remarks(group)]
+            yield f"{len(self.groups)} tables by task and regime, and {len(words)} remarks on them, are in the report."
+            yield Text()
+        if self.overall:
+            yield Text("over all tasks and regimes", style="bold cyan")
+            yield _overall_block(self.overall, self._name_width(options))
+            yield Text(_OVERALL_LEGEND.format(self.overall[0]["cells"]), style="dim")
+
+    def _blocks(self, console: Console, options: ConsoleOptions) -> RenderResult:
         num_left_out = next(n for n in range(len(LESS_NEEDED) + 1) if self._fits(LESS_NEEDED[:n], console, options))
         left_out = LESS_NEEDED[:num_left_out]
         columns = _columns(left_out)
@@ -93,6 +116,24 @@ def _block(group: Group, columns: Sequence[Column], name_width: int) -> Table:
         block.add_column(head, justify="right", width=width)
     for row, line in zip(group.rows, cells, strict=True):
         block.add_row(Text(row.controller), *line)
+    return block
+
+
+_OVERALL_LEGEND = (
+    "mean over the {} cells that all have finished of the median over seeds; a run counts for no more than the loss it "
+    "began with, and has failed where it ends near that"
+)
+
+
+def _overall_block(rows: Sequence[dict[str, Any]], name_width: int) -> Table:
+    block = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    block.add_column("controller", overflow="fold", width=max(name_width, len("controller")))
+    for head in ("loss after\nthe change ↓", "final\nloss ↓", "mean\nrank ↓", "failed\nruns ↓"):
+        block.add_column(head, justify="right")
+    for row in rows:
+        losses = [f"{row[metric]:.3f}" for metric in METRICS_IN_ALL]
+        failed = f"{row['failed']}/{row['runs']}"
+        block.add_row(Text(row["controller"]), *losses, f"{row['mean_rank']:.2f}", failed)
     return block
 
 
