@@ -14,6 +14,7 @@ SRC = Path(__file__).parents[1] / "src"
 FLOORS = [
     {"types", "state", "space"},
     {"surrogates", "launch_losses"},
+    {"launch_search"},
     {"attribution", "controllers", "guards", "launch", "monitors", "snapshots"},
     {"arguments", "reasons"},
     {"way_back"},

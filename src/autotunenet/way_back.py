@@ -158,8 +158,10 @@ class WayBack(PlainState):
         if move is Move.RETURN:
             self.restore(step)
             return self.settle(step)
-        if move is Move.RESTART:
+        if move in (Move.RESTART, Move.REWIND):
             self.restore(step, ORIGIN)
+        if move is Move.REWIND:
+            return 0  # what it costs is known once it is over: the last state may come back
         self.trust(step, level)
         if not self.snapshots.has(ORIGIN):
             self.capture(step, ORIGIN)

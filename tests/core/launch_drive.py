@@ -115,6 +115,10 @@ class Drive:
             # Nothing to go back to but the very first state before the calibration is over.
             self.training.state = self.training.state if self.kept is None else self.kept
             self.num_discarded, self.since = self.num_discarded + self.since, 0
+        elif move is Move.REWIND:
+            assert self.origin is not None
+            self.training.state = self.origin[0]
+            self.num_discarded, self.since = self.num_discarded + self.since, 0
         elif move is Move.RESTART:
             assert self.origin is not None
             self.training.state = self.kept = self.origin[0]
