@@ -112,6 +112,13 @@ def test_what_reads_results_knows_nothing_of_what_makes_them(path):
     assert not above, f"{ids(path)} imports {', '.join(above)}"
 
 
+@pytest.mark.parametrize("path", [p for p in BENCH if unit(p) == "statistics"], ids=ids)
+def test_the_statistics_know_numbers_only(path):
+    assert our_units(path, "autotunenet_bench") <= {"statistics"}
+    others = {name.split(".")[0] for name in imports(path)} - {"autotunenet_bench", *sys.stdlib_module_names}
+    assert others <= {"numpy"}
+
+
 def in_a_new_process(code):
     environment = {**os.environ, "PYTHONPATH": str(SRC)}
     return subprocess.run(
