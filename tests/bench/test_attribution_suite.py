@@ -9,15 +9,13 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from autotunenet import Action, Decision, Health, Observation
 from autotunenet_bench import cli
 from autotunenet_bench.attribution import trajectory as trajectory_module
 from autotunenet_bench.attribution.events import FAULTS, Fault, fault_named
-from autotunenet_bench.attribution.scoring import confusion, median_delay, outcome, score, wilson
+from autotunenet_bench.attribution.scoring import confusion, median_delay, outcome, score
 from autotunenet_bench.attribution.suite import PlanError, plan, run_attribution
 from autotunenet_bench.attribution.tasks import SUITE_TASKS
 from autotunenet_bench.attribution.trajectory import Session, TrajectorySpec, alarms, is_harm, run_case, run_trajectory
@@ -207,22 +205,6 @@ def test_scores_by_hand() -> None:
     assert counts["knob"]["knob"] == 2
     assert counts["both"]["data"] == 1
     assert counts["data"]["none"] == 1
-
-
-@pytest.mark.parametrize(
-    ("hits", "num", "low", "high"), [(0, 10, 0.0, 0.2775), (5, 10, 0.2366, 0.7634), (1, 100, 0.0018, 0.0545)]
-)
-def test_wilson_against_published_values(hits: int, num: int, low: float, high: float) -> None:
-    assert wilson(hits, num) == (pytest.approx(low, abs=1e-4), pytest.approx(high, abs=1e-4))
-
-
-@given(st.integers(0, 500), st.integers(0, 500))
-def test_wilson_holds_the_share_and_mirrors(hits: int, misses: int) -> None:
-    num = hits + misses
-    low, high = wilson(hits, num)
-    assert 0 <= low <= high <= 1
-    assert num == 0 or low - 1e-12 <= hits / num <= high + 1e-12
-    assert wilson(misses, num) == (pytest.approx(1 - high), pytest.approx(1 - low))
 
 
 def test_harm_is_above_a_tenth_and_a_share_of_the_first_loss() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from autotunenet_bench.attribution.events import CAUSES, FAULTS
 from autotunenet_bench.attribution.trajectory import Row
+from autotunenet_bench.statistics import wilson
 
 VERDICTS = ("knob", "data", "both", "noise", "untried", "none")
 """Columns of the confusion matrix: the first trial's verdict; an alarm without a trial; no alarm."""
@@ -23,25 +24,6 @@ GROUPS: dict[str, Callable[[Row], str]] = {
 """What cases are grouped by."""
 
 _ORDER = [fault.name for fault in FAULTS]
-
-
-def wilson(hits: int, num: int, z: float = 1.96) -> tuple[float, float]:
-    """Return Wilson's (1927) interval for a share.
-
-    Args:
-        hits: Cases that count, from 0 to `num`.
-        num: Cases in all; of none nothing is known: (0, 1).
-        z: Quantile of the normal distribution, above 0; 1.96 for 95 %.
-
-    >>> [round(bound, 3) for bound in wilson(0, 200)]
-    [0.0, 0.019]
-    """
-    if num == 0:
-        return 0.0, 1.0
-    share, square = hits / num, z * z
-    centre = (share + square / (2 * num)) / (1 + square / num)
-    half = z / (1 + square / num) * math.sqrt(share * (1 - share) / num + square / (4 * num * num))
-    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def outcome(row: Row) -> str:

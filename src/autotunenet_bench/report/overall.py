@@ -11,6 +11,7 @@ from typing import Any
 from autotunenet_bench.metrics import summarize
 from autotunenet_bench.report.aggregate import Group, aggregate
 from autotunenet_bench.results.trace import Trace
+from autotunenet_bench.statistics import mean_ranks
 
 METRICS_IN_ALL = ("post_trigger_val_loss", "final_val_loss")
 """Losses that are averaged over cells."""
@@ -64,9 +65,9 @@ def overall(traces: Iterable[Trace]) -> list[dict[str, Any]]:
     if not common:
         return []
     costs = {metric: [_costs(group, metric) for group in common] for metric in METRICS_IN_ALL}
-    ranks = [_ranks(cell) for cell in costs[METRICS_IN_ALL[0]]]
+    places = mean_ranks([[cell[name] for name in names] for cell in costs[METRICS_IN_ALL[0]]])
     rows = []
-    for name in names:
+    for name, place in zip(names, places.tolist(), strict=True):
         runs = [trace for group in common for row in group.rows if row.controller == name for trace in row.finished]
         rows.append(
             {
@@ -75,7 +76,7 @@ def overall(traces: Iterable[Trace]) -> list[dict[str, Any]]:
                 "runs": len(runs),
                 "failed": int(sum(summarize(trace)["failure"] for trace in runs)),
                 **{metric: _mean([cell[name] for cell in costs[metric]]) for metric in METRICS_IN_ALL},
-                "mean_rank": _mean([cell[name] for cell in ranks]),
+                "mean_rank": place,
             }
         )
     return sorted(rows, key=lambda row: row[METRICS_IN_ALL[0]])
@@ -88,18 +89,6 @@ def _costs(group: Group, metric: str) -> dict[str, float]:
 def _cost(trace: Trace, metric: str) -> float:
     initial, value = trace.initial_val.get("loss", math.inf), summarize(trace)[metric]
     return min(value, initial) if math.isfinite(value) else initial
-
-
-def _ranks(cell: dict[str, float]) -> dict[str, float]:
-    """Return ranks from 1; what is level shares the mean.
-
-    >>> _ranks({"a": 1.0, "b": 2.0, "c": 2.0})
-    {'a': 1.0, 'b': 2.5, 'c': 2.5}
-    """
-    return {
-        name: 1 + sum(other < value for other in cell.values()) + (list(cell.values()).count(value) - 1) / 2
-        for name, value in cell.items()
-    }
 
 
 def _mean(values: Sequence[float]) -> float:
