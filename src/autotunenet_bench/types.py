@@ -67,8 +67,10 @@ class Workload:
 class Regime(Protocol):
     """A change of the world while a model trains. `apply` is called once at every epoch's start, epochs from 1.
 
-    Before `trigger_epoch` it changes nothing. It is a pure function of the epoch and the seed: a run that resumes in
-    the middle calls it for its first epoch only and must find itself in the same world.
+    Before `trigger_epoch` it changes nothing; or, where its config says `is_removal`, nothing from it on. It is a pure
+    function of the epoch and the seed: a run that resumes in the middle calls it for its first epoch only and must find
+    itself in the same world. Where the config says `leaves_a_trace`, that world includes what the optimizer's own state
+    brings along.
 
     The other three methods are asked for every step or metric. They are pure functions of the number and the seed too.
     A member derives from this class and gets them for nothing: there they change nothing.

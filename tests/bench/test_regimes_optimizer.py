@@ -9,58 +9,15 @@ import pytest
 import torch
 from pydantic import ValidationError
 from torch import nn
-from torch.optim import SGD, Adam, AdamW, Rprop
+from torch.optim import SGD, Rprop
 
 from autotunenet_bench.data import stream_seed
 from autotunenet_bench.regimes import OptimizerShift
-from autotunenet_bench.types import Horizon
+from stepping_world import OPTIMIZERS, TEN, World, every_optimizer, shift
 
-TEN = Horizon(num_epochs=10, steps_per_epoch=4)
+# Those that act on every step from the trigger on; the others have sections of their own.
 KINDS = ("update_gain", "gradient_noise", "weight_decay", "momentum")
-OPTIMIZERS = {
-    "sgd": lambda params, **options: SGD(params, **{"lr": 0.1, "momentum": 0.9, "weight_decay": 0.01, **options}),
-    "adam": lambda params, **options: Adam(params, **{"lr": 0.01, "weight_decay": 0.01, **options}),
-    "adamw": lambda params, **options: AdamW(params, **{"lr": 0.01, **options}),
-}
-
 every_kind = pytest.mark.parametrize("kind", KINDS)
-every_optimizer = pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS)
-
-
-class World:
-    """A model and an optimizer; `train` makes steps on gradients that are a function of the weights and the step."""
-
-    def __init__(self, make=OPTIMIZERS["sgd"], **options):
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(0)
-            self.model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
-        self.optimizer = make(self.model.parameters(), **options)
-        self.num_steps = 0
-
-    def enter(self, regime, epoch):
-        regime.apply(epoch, self.model, None, self.optimizer)
-        return self
-
-    def train(self, num_steps=4, change=lambda param: None):
-        """Return the weights after some steps; `change` acts on every parameter before each."""
-        for _ in range(num_steps):
-            self.num_steps += 1
-            for number, param in enumerate(self.model.parameters()):
-                wave = torch.arange(param.numel(), dtype=torch.float32).view_as(param)
-                param.grad = param.detach() * 0.5 + torch.sin(wave + number + self.num_steps)
-                change(param)
-            self.optimizer.step()
-        return self.weights()
-
-    def weights(self):
-        return torch.cat([param.detach().flatten() for param in self.model.parameters()])
-
-    def entries(self):
-        return copy.deepcopy([{k: v for k, v in g.items() if k != "params"} for g in self.optimizer.param_groups])
-
-
-def shift(kind, severity=0.5, **fields):
-    return OptimizerShift(kind=kind, severity=severity, **fields).start(TEN, seed=0)
 
 
 # -- every kind ------------------------------------------------------------------------------------------------------
@@ -296,13 +253,19 @@ def test_an_optimizer_without_the_entry_is_refused_at_the_first_epoch(kind):
         world.enter(shift(kind), 1)
 
 
+# -- words -----------------------------------------------------------------------------------------------------------
+
+
 def test_descriptions_have_the_numbers():
-    descriptions = [shift(kind).description for kind in KINDS]
+    descriptions = [shift(kind).description for kind in (*KINDS, "clipping_removed", "lr_jump")]
     assert descriptions == [
         "every update of the weights multiplied by 10",
         "Gaussian noise of 1.5 times its root mean square on every gradient",
         "weight decay multiplied by 31.6, at least from 0.0001",
         "memory of the momentum 10 times as long",
+        "gradients, which were clipped to the norm 2, clipped no longer",
+        "lr multiplied by 10, once, as if by somebody's slip",
     ]
+    assert shift("clipping_removed", 0.0).description == "gradients, which were not clipped either, clipped no longer"
     with pytest.raises(ValidationError, match="kind"):
         OptimizerShift(kind="gain")

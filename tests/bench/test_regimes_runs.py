@@ -9,6 +9,7 @@ from autotunenet import Action
 from autotunenet_bench.config import expand, parse_config
 from autotunenet_bench.data import DataSource
 from autotunenet_bench.regimes import REGIMES
+from autotunenet_bench.regimes.compound import DEFAULT_PARTS
 from autotunenet_bench.results import RunFolder
 from autotunenet_bench.runners import run_online
 
@@ -26,15 +27,37 @@ WORLDS = {
     "gradient_noise": {"name": "optimizer_shift", "kind": "gradient_noise"},
     "weight_decay": {"name": "optimizer_shift", "kind": "weight_decay"},
     "momentum": {"name": "optimizer_shift", "kind": "momentum"},
+    "clipping_removed": {"name": "optimizer_shift", "kind": "clipping_removed", "severity": 1.0, "max_norm": 0.1},
+    "lr_jump": {"name": "optimizer_shift", "kind": "lr_jump"},
+    "easy_to_all": {"name": "curriculum_shift"},
+    "classes": {"name": "curriculum_shift", "kind": "classes"},
+    "null": {"name": "null"},
+    "compound": {"name": "compound"},
+    "jitter": {"name": "compound", "trigger_epoch": 3, "trigger_jitter": 1.0, "parts": ["data_shift", "loss_noise"]},
     "gaussian": {"name": "loss_noise"},
     "outliers": {"name": "loss_noise", "kind": "outliers", "target": "both", "severity": 1.0},
     "nan_bursts": {"name": "loss_noise", "kind": "nan_bursts", "severity": 1.0},
     "training": {"name": "loss_noise", "target": "training"},
     "ramp": {"name": "data_shift", "kind": "inversion", "profile": "ramp", "ramp_epochs": 2},
     "recurring": {"name": "optimizer_shift", "profile": "recurring", "period_epochs": 2},
+    "ramp of a removal": {"name": "curriculum_shift", "kind": "classes", "profile": "ramp", "ramp_epochs": 3},
+    "recurring removal": {"name": "curriculum_shift", "profile": "recurring", "period_epochs": 2},
+    "ramp in a compound": {
+        "name": "compound",
+        "parts": [{"name": "data_shift", "profile": "ramp", "ramp_epochs": 3}, {"name": "curriculum_shift"}],
+    },
 }
-SHOWN_ONLY = ("gaussian", "nan_bursts")
-"""Worlds in which nothing but what the tuner sees is other."""
+SHOWN_ONLY = ("gaussian", "nan_bursts", "null")
+"""Worlds in which nothing but what the tuner sees is other, or nothing at all."""
+REMOVALS = (
+    "clipping_removed",
+    "easy_to_all",
+    "classes",
+    "ramp of a removal",
+    "recurring removal",
+    "ramp in a compound",
+)
+"""Worlds that are other before the trigger."""
 
 every_world = pytest.mark.parametrize("world", WORLDS)
 
@@ -51,9 +74,10 @@ def cut_after(epoch):
     return on_event
 
 
-def make_spec(regime, controller="heuristic"):
+def make_spec(regime, controller="heuristic", optimizer="adam"):
     config = parse_config(
-        f"{{task: digits_mlp, regime: stationary, controller: {controller}, num_epochs: {NUM_EPOCHS}, seeds: [0]}}",
+        f"{{task: {{name: digits_mlp, optimizer: {optimizer}}}, regime: stationary, controller: {controller}, "
+        f"num_epochs: {NUM_EPOCHS}, seeds: [0]}}",
         "test.yaml",
     )
     (cell,) = expand(config)
@@ -62,6 +86,15 @@ def make_spec(regime, controller="heuristic"):
     if regime["name"] != "stationary":
         fields = {"trigger_epoch": TRIGGER, **fields}
     return spec.model_copy(update={"regime": REGIMES[regime["name"]](**fields)})
+
+
+def without_effect(regime):
+    """The same world at severity 0."""
+    if regime["name"] != "compound":
+        return {**regime, **({"severity": 0.0} if regime["name"] != "null" else {})}
+    parts = regime.get("parts", DEFAULT_PARTS)
+    named = [{"name": part} if isinstance(part, str) else part for part in parts]
+    return {**regime, "parts": [{**part, "severity": 0.0} for part in named]}
 
 
 def run(spec, path, on_event=None):
@@ -78,11 +111,13 @@ def rows(folder, without=()):
 
 @pytest.fixture(scope="module")
 def calm(tmp_path_factory):
-    """The same runs where nothing changes, by controller."""
+    """The same runs where nothing changes, by controller, or by optimizer under the controller `fixed`."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     path = tmp_path_factory.mktemp("calm")
     folders = {name: run(make_spec({"name": "stationary"}, name), path / name) for name in ("fixed", "heuristic")}
+    for optimizer in ("sgd", "adamw"):
+        folders[optimizer] = run(make_spec({"name": "stationary"}, "fixed", optimizer), path / optimizer)
     torch.set_num_threads(before)
     return folders
 
@@ -98,21 +133,38 @@ def test_resumed_at_any_epoch_the_run_ends_bit_for_bit_the_same(world, tmp_path)
     assert whole.trace().weights_sha256
 
 
-@every_world
+@pytest.mark.parametrize("world", [world for world in WORLDS if world not in REMOVALS])
 def test_before_the_trigger_the_run_is_the_calm_one_and_after_it_another(world, tmp_path, calm):
     trace, expected = run(make_spec(WORLDS[world]), tmp_path / "run").trace(), calm["heuristic"].trace()
-    assert (trace.trigger.epoch, trace.trigger.step) == (TRIGGER, expected.epochs[TRIGGER - 2].step + 1)
-    for epoch in range(TRIGGER - 1):
+    trigger = trace.trigger.epoch
+    assert trigger == TRIGGER or world == "jitter"
+    assert trace.trigger.step == expected.epochs[trigger - 2].step + 1
+    for epoch in range(trigger - 1):
         assert trace.epochs[epoch].losses == expected.epochs[epoch].losses
         assert trace.epochs[epoch].val == expected.epochs[epoch].val
     seen = [[(decision.observation.metric, decision.action) for decision in one.decisions] for one in (trace, expected)]
-    assert seen[0] != seen[1]
+    assert (seen[0] != seen[1]) == (world != "null")
+
+
+@pytest.mark.parametrize("world", REMOVALS)
+def test_what_is_removed_at_the_trigger_was_there_before_it(world, tmp_path, calm):
+    trace, expected = run(make_spec(WORLDS[world]), tmp_path / "run").trace(), calm["heuristic"].trace()
+    assert trace.trigger.epoch == TRIGGER
+    assert trace.epochs[0].losses != expected.epochs[0].losses
+    assert len(trace.epochs[0].losses) == len(expected.epochs[0].losses)
 
 
 @every_world
 def test_severity_zero_is_the_calm_run_bit_for_bit(world, tmp_path, calm):
-    folder = run(make_spec({**WORLDS[world], "severity": 0.0}), tmp_path / "run")
+    folder = run(make_spec(without_effect(WORLDS[world])), tmp_path / "run")
     assert rows(folder, ("trigger",)) == rows(calm["heuristic"])
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@every_world
+def test_every_world_goes_with_every_optimizer(world, optimizer, tmp_path, calm):
+    trace = run(make_spec(WORLDS[world], "fixed", optimizer), tmp_path / "run").trace()
+    assert (trace.weights_sha256 == calm[optimizer].trace().weights_sha256) == (world in SHOWN_ONLY)
 
 
 @every_world
@@ -141,6 +193,7 @@ def test_a_burst_of_nan_is_seen_by_the_tuner_and_by_nobody_else(tmp_path):
     assert [d for d in trace.decisions if d.action is Action.ROLLBACK]
 
 
-def test_a_regime_that_does_not_fit_the_task_stops_the_run_at_its_first_epoch(tmp_path):
-    with pytest.raises(TypeError, match="rotation needs images"):
-        run(make_spec({"name": "data_shift", "kind": "rotation", "trigger_epoch": 4}), tmp_path / "run")
+@pytest.mark.parametrize(("name", "kind"), [("data_shift", "rotation"), ("curriculum_shift", "augmentation")])
+def test_a_regime_that_does_not_fit_the_task_stops_the_run_at_its_first_epoch(name, kind, tmp_path):
+    with pytest.raises(TypeError, match=f"{kind} needs images of shape .* got .* of shape \\(1437, 64\\); use another"):
+        run(make_spec({"name": name, "kind": kind, "trigger_epoch": 4}), tmp_path / "run")

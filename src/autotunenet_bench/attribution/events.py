@@ -15,7 +15,7 @@ from autotunenet_bench.regimes.data_shift import DataShiftRegime
 from autotunenet_bench.regimes.data_shift import KindName as ShiftName
 from autotunenet_bench.regimes.loss_noise import KindName as NoiseName
 from autotunenet_bench.regimes.loss_noise import LossNoiseRegime
-from autotunenet_bench.regimes.optimizer_shift import STRONGEST_GAIN, OptimizerShiftRegime
+from autotunenet_bench.regimes.optimizer_shift import STRONGEST_GAIN, OptimizerShiftRegime, multiply_lr
 from autotunenet_bench.types import TaskData
 
 TrueCause = Literal["knob", "data", "both", "noise", "null"]
@@ -66,8 +66,7 @@ class Fault:
 
     def strike(self, model: nn.Module, data: TaskData, optimizer: Optimizer, seed: int) -> None:
         """Let it happen, to live objects; for good."""
-        for group in optimizer.param_groups:
-            group["lr"] *= self.lr_factor
+        multiply_lr(optimizer, self.lr_factor)
         if self.gain != 1:
             severity = math.log(self.gain) / math.log(STRONGEST_GAIN)
             OptimizerShiftRegime(Onset(1), severity, seed, "update_gain", 1).apply(1, model, data, optimizer)

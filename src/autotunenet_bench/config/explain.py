@@ -12,8 +12,8 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from autotunenet_bench.config.errors import Loc, Problem, did_you_mean
-from autotunenet_bench.config.member import Member
 from autotunenet_bench.config.yaml import Document
+from autotunenet_bench.member import Member
 
 _WORDS: dict[Any, str] = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 _SIGNS = ((annotated_types.Gt, "gt", ">"), (annotated_types.Ge, "ge", ">="))
@@ -78,7 +78,13 @@ def _problem(kind: str, item: Any, place: _Place, document: Document) -> Problem
         assert place.member
         known = list(place.member.registry)
         rule = f"no {place.member.family} has this name"
-        return Problem(where, rule, f"{did_you_mean(value, known)}choose one of {', '.join(known)}", loc, value)
+        return Problem(
+            where,
+            rule,
+            _null_hint(value, place) or f"{did_you_mean(value, known)}choose one of {', '.join(known)}",
+            loc,
+            value,
+        )
     choices = _choices(place.annotation)
     hint = did_you_mean(value, [str(choice) for choice in choices]) if isinstance(value, str) and choices else ""
     return Problem(where, f"must be {_words(place)}", hint.strip() or _mend(value, place), loc, value)
@@ -93,7 +99,15 @@ def explain_non_finite(loc: Loc, value: float, document: Document, model: type[B
     return Problem(document.where(loc), f"must be {words}", _mend(value, place), loc, value)
 
 
+def _null_hint(value: Any, place: _Place) -> str:
+    """YAML reads a bare ``null`` as nothing at all; where there is a member of that name it may have been meant."""
+    is_name = place.member is not None and "null" in place.member.registry
+    return 'for the member of that name write "null" in quotes' if value is None and is_name else ""
+
+
 def _mend(value: Any, place: _Place) -> str:
+    if hint := _null_hint(value, place):
+        return hint
     kind = _plain(place.annotation)
     if isinstance(value, str) and kind in (int, float):
         return "write it as a bare number, without quotes or a unit"

@@ -12,9 +12,9 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from autotunenet.space import Categorical, Dimension, Float, Int, SearchSpace
 from autotunenet_bench.config.errors import did_you_mean
-from autotunenet_bench.config.member import Member
 from autotunenet_bench.controllers import CONTROLLERS
 from autotunenet_bench.controllers.base import ControllerConfig
+from autotunenet_bench.member import Member
 from autotunenet_bench.regimes import REGIMES
 from autotunenet_bench.regimes.base import RegimeConfig
 from autotunenet_bench.tasks import TASKS

@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 
 from autotunenet_bench.data import TensorBatches, as_tensor_batches
 from autotunenet_bench.regimes import input_shifts, label_shifts
-from autotunenet_bench.regimes.base import TriggeredConfig, TriggeredRegime
+from autotunenet_bench.regimes.base import LastMade, TriggeredConfig, TriggeredRegime
 from autotunenet_bench.regimes.label_shifts import classes_of, num_replaced
 from autotunenet_bench.types import Horizon, TaskData
 
@@ -136,12 +136,11 @@ class DataShift(TriggeredConfig):
         return {**values, "shift_validation": known.shifts_validation} if known else values
 
     @property
-    def display(self) -> str:
-        """The label, or for example ``label noise 0.4 @ epoch 4``."""
-        where = ""
-        if self.shift_validation != KINDS[self.kind].shifts_validation:
-            where = ", validation too" if self.shift_validation else ", not validation"
-        return self.label or f"{self.kind.replace('_', ' ')} {self.severity:g} @ {self.when}{where}"
+    def where(self) -> str:
+        """Whether the validation data shift along, where that is not the default of the kind."""
+        if self.shift_validation == KINDS[self.kind].shifts_validation:
+            return ""
+        return ", validation too" if self.shift_validation else ", not validation"
 
     def start(self, horizon: Horizon, seed: int) -> DataShiftRegime:
         """Return a fresh regime for one run.
@@ -149,7 +148,7 @@ class DataShift(TriggeredConfig):
         Raises:
             ValueError: If the trigger lies beyond the end of the run.
         """
-        return DataShiftRegime(self.onset(horizon), self.severity, seed, self.kind, bool(self.shift_validation))
+        return DataShiftRegime(self.onset(horizon, seed), self.severity, seed, self.kind, bool(self.shift_validation))
 
 
 @dataclass
@@ -164,8 +163,7 @@ class DataShiftRegime(TriggeredRegime):
     kind: KindName = "label_noise"
     shift_validation: bool = False
     _counts: str = field(default="", init=False, repr=False)
-    # By part: from what and at which strength the last shifted batches were made, and these.
-    _made: dict[str, tuple[TensorBatches, float, TensorBatches]] = field(default_factory=dict, init=False, repr=False)
+    _made: LastMade = field(default_factory=LastMade, init=False, repr=False)
 
     def apply(self, epoch: int, model: nn.Module, data: TaskData, optimizer: Optimizer) -> None:
         """Put the data of `epoch` in place.
@@ -198,8 +196,5 @@ class DataShiftRegime(TriggeredRegime):
         strength = self.strength(epoch)
         if strength == 0:
             return pristine
-        source, made_at, made = self._made.get(part, (None, 0.0, pristine))
-        if source is not pristine or made_at != strength:
-            made = KINDS[self.kind].shift(pristine, strength, self.seed, part, train)
-            self._made[part] = (pristine, strength, made)
-        return made
+        shift = KINDS[self.kind].shift
+        return self._made.get(part, pristine, strength, lambda: shift(pristine, strength, self.seed, part, train))

@@ -40,15 +40,15 @@ def check_pixels(batches: TensorBatches) -> None:
         )
 
 
-def check_images(batches: TensorBatches) -> None:
-    """Check that the inputs are images.
+def check_images(batches: TensorBatches, asked_by: str = "rotation") -> None:
+    """Check that the inputs are images; `asked_by` needs that, for the error message.
 
     Raises:
         TypeError: If the inputs are not real numbers of shape ``(n, channels, height, width)``.
     """
     if batches.inputs.ndim != 4 or not batches.inputs.is_floating_point():
         raise TypeError(
-            f"rotation needs images of shape (n, channels, height, width), got {batches.inputs.dtype} of shape "
+            f"{asked_by} needs images of shape (n, channels, height, width), got {batches.inputs.dtype} of shape "
             f"{tuple(batches.inputs.shape)}; use another kind or task"
         )
 

@@ -54,11 +54,9 @@ class LossNoise(TriggeredConfig):
         return self
 
     @property
-    def display(self) -> str:
-        """The label, or for example ``loss noise (gaussian, controller) 0.4 @ 50 %``."""
-        return (
-            self.label or f"loss noise ({self.kind.replace('_', ' ')}, {self.target}) {self.severity:g} @ {self.when}"
-        )
+    def what(self) -> str:
+        """For example ``loss noise (gaussian, controller) 0.4``."""
+        return f"loss noise ({self.kind.replace('_', ' ')}, {self.target}) {self.severity:g}"
 
     def start(self, horizon: Horizon, seed: int) -> LossNoiseRegime:
         """Return a fresh regime for one run.
@@ -66,7 +64,7 @@ class LossNoise(TriggeredConfig):
         Raises:
             ValueError: If the trigger lies beyond the end of the run.
         """
-        onset = self.onset(horizon)
+        onset = self.onset(horizon, seed)
         return LossNoiseRegime(onset, self.severity, seed, self.kind, self.target, horizon.steps_per_epoch)
 
 

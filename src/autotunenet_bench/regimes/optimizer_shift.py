@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import weakref
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import torch
-from pydantic import Field
-from torch import Tensor, nn
+from pydantic import Field, model_validator
+from torch import nn
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
-from autotunenet_bench.data import stream_seed
 from autotunenet_bench.regimes.base import TriggeredConfig, TriggeredRegime
+from autotunenet_bench.regimes.disturbances import Clipping, Disturbance, GradientNoise, OtherEntry, UpdateGain
 from autotunenet_bench.types import Horizon, TaskData
 
-KindName = Literal["update_gain", "gradient_noise", "weight_decay", "momentum"]
+KindName = Literal["update_gain", "gradient_noise", "weight_decay", "momentum", "clipping_removed", "lr_jump"]
 
 STRONGEST_GAIN = 100.0
 """Factor on every update at severity 1."""
@@ -33,6 +33,12 @@ LEAST_DECAY = 1e-4
 STRONGEST_MOMENTUM = 100.0
 """Factor on the memory of the momentum, ``1 / (1 - momentum)`` steps, at severity 1."""
 
+STRONGEST_JUMP = 100.0
+"""Factor on lr at severity 1."""
+
+DEFAULT_MAX_NORM = 1.0
+"""Norm that gradients are clipped to at severity 1, before clipping is removed, where the config gives no other."""
+
 
 class OptimizerShift(TriggeredConfig):
     """From the trigger on, the optimizer's steps are others than they were."""
@@ -41,112 +47,68 @@ class OptimizerShift(TriggeredConfig):
     kind: KindName = Field(
         "update_gain",
         description="update_gain: every update times 100^severity; gradient_noise: Gaussian, 3 severity times the "
-        "gradient's RMS; weight_decay: times 1000^severity; momentum: 1 - momentum divided by 100^severity",
+        "gradient's RMS; weight_decay: times 1000^severity; momentum: 1 - momentum divided by 100^severity; "
+        "clipping_removed: gradients clipped to the norm max_norm / severity until the trigger; lr_jump: 100^severity "
+        "times lr, written once",
+    )
+    max_norm: float | None = Field(
+        None,
+        gt=0,
+        description="clipping_removed only: norm of all gradients together that they are clipped to at severity 1; "
+        "null: 1. One that no gradient reaches has no effect",
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _resolve_max_norm(cls, values: Any) -> Any:
+        """Resolve the default of the norm, and refuse one that nothing would read."""
+        if not isinstance(values, Mapping):
+            return values
+        kind, is_given = values.get("kind", "update_gain"), values.get("max_norm") is not None
+        if is_given and kind != "clipping_removed":
+            raise ValueError(
+                f"max_norm has no effect because kind is {kind}; remove it, or write kind: clipping_removed"
+            )
+        return {**values, "max_norm": DEFAULT_MAX_NORM} if kind == "clipping_removed" and not is_given else values
+
+    @model_validator(mode="after")
+    def _jumps_once(self) -> OptimizerShift:
+        if self.kind == "lr_jump" and self.profile != "abrupt":
+            raise ValueError(
+                f"profile {self.profile} does not go with kind lr_jump, which is written once and is the controller's "
+                f"from then on; remove it, or write kind: update_gain"
+            )
+        return self
+
+    def unwritten(self) -> tuple[str, ...]:
+        """Return the keys that are left out of the stored config because they stand for nothing here."""
+        return (*super().unwritten(), *(("max_norm",) if self.max_norm is None else ()))
+
     @property
-    def display(self) -> str:
-        """The label, or for example ``update gain 0.4 @ 50 %``."""
-        return self.label or f"{self.kind.replace('_', ' ')} {self.severity:g} @ {self.when}"
+    def is_removal(self) -> bool:
+        """Whether something is taken away at the trigger: clipping is."""
+        return self.kind == "clipping_removed"
+
+    @property
+    def leaves_a_trace(self) -> bool:
+        """Whether the trigger writes something into the optimizer that stays there: a jump of lr does."""
+        return self.kind == "lr_jump"
+
+    @property
+    def what(self) -> str:
+        """For example ``update gain 0.4``; with the norm where it is not the default."""
+        norm = "" if self.max_norm in (None, DEFAULT_MAX_NORM) else f" (max norm {self.max_norm:g})"
+        return super().what + norm
 
     def start(self, horizon: Horizon, seed: int) -> OptimizerShiftRegime:
         """Return a fresh regime for one run.
 
         Raises:
-            ValueError: If the trigger lies beyond the end of the run.
+            ValueError: If the trigger lies beyond the end of the run, or where clipping would be removed before it
+                was ever there.
         """
-        return OptimizerShiftRegime(self.onset(horizon), self.severity, seed, self.kind, horizon.steps_per_epoch)
-
-
-class Disturbance:
-    """Something that happens around every step of an optimizer; here, nothing."""
-
-    def before(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        """Act on what the step is about to read."""
-
-    def after(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        """Act on what the step has done."""
-
-
-class UpdateGain(Disturbance):
-    """Makes every update `gain` times as long: ``p <- before + gain * (after - before)``.
-
-    Weight decay is part of an update; the optimizer's own state is not touched.
-    """
-
-    def __init__(self, gain: float) -> None:
-        self.gain = gain
-        self._kept: list[Tensor] = []
-
-    @torch.no_grad()
-    def before(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        """Keep a copy of the weights."""
-        self._kept = [param.detach().clone() for param in params_of(optimizer)]
-
-    @torch.no_grad()
-    def after(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        """Stretch the way that the weights have gone."""
-        for param, kept in zip(params_of(optimizer), self._kept, strict=True):
-            param.sub_(kept).mul_(self.gain).add_(kept)
-        self._kept = []
-
-
-class GradientNoise(Disturbance):
-    """Adds Gaussian noise to every gradient, `scale` times the root mean square of that tensor's own gradient.
-
-    The noise of a step is drawn from a generator of its own, so that it depends on the number of the step alone and
-    not on what was drawn before.
-
-    Args:
-        scale: Standard deviation of the noise, in root mean squares.
-        seed: Of the regime.
-        num_steps: Steps of the run before the next one.
-    """
-
-    def __init__(self, scale: float, seed: int, num_steps: int) -> None:
-        self.scale, self.seed = scale, seed
-        self._num_steps = num_steps
-
-    @torch.no_grad()
-    def before(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        """Put noise on the gradients of the step that is about to be made."""
-        self._num_steps += 1
-        # On the CPU, whatever the gradients lie on: another device would draw another noise.
-        generator = torch.Generator().manual_seed(stream_seed(self.seed, "gradient_noise", self._num_steps))
-        for param in params_of(optimizer):
-            if param.grad is not None:
-                noise = torch.randn(param.grad.shape, generator=generator).to(param.grad)
-                param.grad.add_(noise.mul_(self.scale * param.grad.square().mean().sqrt()))
-
-
-class OtherEntry(Disturbance):
-    """Lets the optimizer read other values in its param groups, for the duration of a step.
-
-    Between the steps they are what they were: in checkpoints and snapshots, and for a controller that tunes them. So
-    nothing compounds, and what a controller asks for is changed in the same way as what the user had set.
-
-    Args:
-        change: From a group to its entries that are other ones.
-    """
-
-    def __init__(self, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
-        self.change = change
-        self._kept: list[dict[str, Any]] = []
-
-    def before(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        """Write the other values."""
-        changes = [self.change(group) for group in optimizer.param_groups]
-        self._kept = [
-            {key: group[key] for key in entries} for group, entries in zip(optimizer.param_groups, changes, strict=True)
-        ]
-        for group, entries in zip(optimizer.param_groups, changes, strict=True):
-            group.update(entries)
-
-    def after(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        """Put the true values back."""
-        for group, entries in zip(optimizer.param_groups, self._kept, strict=True):
-            group.update(entries)
-        self._kept = []
+        onset, max_norm = self.onset(horizon, seed), self.max_norm or DEFAULT_MAX_NORM
+        return OptimizerShiftRegime(onset, self.severity, seed, self.kind, horizon.steps_per_epoch, max_norm)
 
 
 @dataclass
@@ -155,11 +117,18 @@ class OptimizerShiftRegime(TriggeredRegime):
 
     `apply` puts at most one on the optimizer however often it is called. Nothing of it is saved with the optimizer: a
     run that resumes puts its own on.
+
+    A jump of lr is no such disturbance but a slip of somebody's hand: it is written into the param groups as the epoch
+    of the trigger begins, and what a controller writes afterwards holds. It goes on in the optimizer's own state, so a
+    run that resumes in a later epoch has it already, and one that resumes at the trigger's epoch makes it there.
     """
 
     kind: KindName
     steps_per_epoch: int
+    max_norm: float = DEFAULT_MAX_NORM
     _handles: list[RemovableHandle] = field(default_factory=list, init=False, repr=False)
+    # The optimizer and the epoch of the last call: a second call for the same ones is no second jump.
+    _last: tuple[weakref.ref[Optimizer], int] | None = field(default=None, init=False, repr=False)
 
     def apply(self, epoch: int, model: nn.Module, data: TaskData, optimizer: Optimizer) -> None:
         """Put the disturbance of `epoch` on the optimizer.
@@ -172,7 +141,9 @@ class OptimizerShiftRegime(TriggeredRegime):
         while self._handles:
             self._handles.pop().remove()
         strength = self.strength(epoch)
-        if strength > 0:
+        if self.kind == "lr_jump":
+            self._jump(epoch, optimizer)
+        elif strength > 0:
             disturbance = self._disturbance(strength, num_steps=(epoch - 1) * self.steps_per_epoch)
             self._handles = [
                 optimizer.register_step_pre_hook(disturbance.before),
@@ -189,6 +160,8 @@ class OptimizerShiftRegime(TriggeredRegime):
             "weight_decay": f"weight decay multiplied by {STRONGEST_DECAY**self.severity:.3g}, at least from "
             f"{LEAST_DECAY:g}",
             "momentum": f"memory of the momentum {STRONGEST_MOMENTUM**self.severity:.3g} times as long",
+            "clipping_removed": f"gradients, which were {self._clipped_words}, clipped no longer",
+            "lr_jump": f"lr multiplied by {STRONGEST_JUMP**self.severity:.3g}, once, as if by somebody's slip",
         }
         return words[self.kind] + self.onset.words
 
@@ -197,7 +170,19 @@ class OptimizerShiftRegime(TriggeredRegime):
             return UpdateGain(STRONGEST_GAIN**strength)
         if self.kind == "gradient_noise":
             return GradientNoise(STRONGEST_NOISE * strength, self.seed, num_steps)
+        if self.kind == "clipping_removed":
+            return Clipping(self.max_norm / strength)
         return OtherEntry(lambda group: self._other_entries(group, strength))
+
+    def _jump(self, epoch: int, optimizer: Optimizer) -> None:
+        is_again = self._last is not None and self._last[0]() is optimizer and self._last[1] == epoch
+        self._last = weakref.ref(optimizer), epoch
+        if epoch == self.trigger_epoch and not is_again:
+            multiply_lr(optimizer, STRONGEST_JUMP**self.severity)
+
+    @property
+    def _clipped_words(self) -> str:
+        return f"clipped to the norm {self.max_norm / self.severity:.3g}" if self.severity else "not clipped either"
 
     def _other_entries(self, group: dict[str, Any], strength: float) -> dict[str, Any]:
         if self.kind == "weight_decay":
@@ -210,9 +195,10 @@ class OptimizerShiftRegime(TriggeredRegime):
         return {"momentum": more_momentum(_entry(group, "momentum"), strength)}
 
 
-def params_of(optimizer: Optimizer) -> list[Tensor]:
-    """Return what an optimizer trains, in the order of its groups."""
-    return [param for group in optimizer.param_groups for param in group["params"]]
+def multiply_lr(optimizer: Optimizer, factor: float) -> None:
+    """Multiply the lr of every param group, for good."""
+    for group in optimizer.param_groups:
+        group["lr"] *= factor
 
 
 def more_decay(decay: float, severity: float) -> float:
