@@ -187,6 +187,16 @@ def test_what_is_recorded_is_true_and_what_is_shown_is_noisy(tmp_path):
     assert all(ratio != 1 for ratio in ratios[TRIGGER - 1 :])
 
 
+def test_a_jump_of_lr_holds_until_a_controller_writes_lr(tmp_path):
+    def lrs(controller):
+        trace = run(make_spec(WORLDS["lr_jump"], controller), tmp_path / controller).trace()
+        return [epoch.hyperparams["lr"] for epoch in trace.epochs]
+
+    start = 1e-3
+    assert lrs("fixed") == pytest.approx([start, *[start * 100**0.4] * 3])
+    assert max(lrs("cosine")) <= start  # the schedule writes its own at its next step
+
+
 def test_a_burst_of_nan_is_seen_by_the_tuner_and_by_nobody_else(tmp_path):
     trace = run(make_spec(WORLDS["nan_bursts"]), tmp_path / "run").trace()
     assert all(math.isfinite(loss) for loss in trace.losses)
