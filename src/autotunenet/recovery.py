@@ -187,7 +187,9 @@ class Recovery(PlainState):
             return self._accept(loss, step)
         good = self.way_back.snapshots.good
         if self._trial and good and math.isfinite(good.loss) and not futile:
-            return self._put_on_trial(self._trial, self._case(step, self._in_force, self._rise or [loss]), loss)
+            # Where there is a number again, those in between that are none were a gap in the signal.
+            rise = [value for value in self._rise if math.isfinite(value)] if math.isfinite(loss) else self._rise
+            return self._put_on_trial(self._trial, self._case(step, self._in_force, rise or [loss]), loss)
         return self._roll_back(loss, step)
 
     def _stand_still(self, loss: float, step: int) -> Outcome | None:

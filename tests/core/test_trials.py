@@ -128,6 +128,15 @@ def test_new_data_are_begun_with_what_the_controller_asks_for_at_once_inside_the
     assert decision.reason.endswith("judge from that level on. Warms up again on the new data: lr 0.1 -> 0.01.")
 
 
+def test_a_gap_in_the_rise_is_no_evidence():
+    """Of a rise to 1.1 with losses that are no numbers in between, while the weights are: it was noise."""
+    for gap, cause in ((1.1, Cause.NOISE), (NAN, Cause.NOISE), (INF, Cause.NOISE), (9.0, Cause.KNOB)):
+        trial = Trial(run=Inspected(0.0))
+        trial.feed(*[1.0] * (ALARM - 3), gap, gap, 1.1)
+        decision = trial.feed(*[1.0] * 6)[-1]
+        assert decision.cause is cause, gap
+
+
 def test_one_bad_loss_of_the_good_state_is_not_clear_yet():
     trial, _ = alarmed()
     decision = trial.feed(9.0, 1.0, 9.0, *[1.0] * 3)[-1]
