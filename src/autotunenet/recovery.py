@@ -329,7 +329,9 @@ class Recovery(PlainState):
             if "lr" in good:  # an lr that was raised just before has not been proven in the new world
                 self._run.set_hyperparams({"lr": min(good["lr"], self._run.get_hyperparams()["lr"])})
             self._anchor(median(finite) if finite else math.nan, step)
-            self._rival, self._since_return = (finding.level if math.isfinite(finding.level) else None), []
+            # A knob that nobody has turned up is not to blame for new data: then there is nothing to be proven.
+            is_open = self._raised(self._in_force) > MOVED and math.isfinite(finding.level)
+            self._rival, self._since_return = (finding.level if is_open else None), []
         return self._outcome(Action.RESTORE_SUSPECT, step, reasons.returned(verdict.reason), verdict)
 
     def _check_return(self, loss: float, step: int) -> Outcome | None:

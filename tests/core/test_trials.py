@@ -274,14 +274,22 @@ def test_a_return_that_comes_down_stays_and_is_proven():
 
 
 def test_in_probation_nothing_is_proven():
-    trial, _ = alarmed(proof_steps=2)
-    trial.feed(*[9.0] * 2)
-    trial.feed(*[9.0] * 11)
-    assert trial.tuner._snapshots.good.step == 50
+    for lr, step in ((0.15, 50), (0.1, ALARM + 2)):  # where nobody has turned the knob up there is no probation
+        trial, _ = alarmed(lr=lr, proof_steps=2)
+        trial.feed(*[9.0] * (6 if lr > 0.1 else 2))
+        trial.feed(*[9.0] * 11)
+        assert trial.tuner._snapshots.good.step == step
+
+
+def test_a_knob_that_nobody_turned_up_has_nothing_to_prove_after_new_data():
+    trial, _ = alarmed()
+    trial.feed(9.0, 9.0)
+    assert trial.feed(*[9.5] * 40) == [None] * 40
+    assert trial.run.hyperparams == {"lr": 0.1}
 
 
 def test_an_alarm_in_probation_ends_it():
-    trial, _ = alarmed(ALARM, ALARM + 10)
+    trial, _ = alarmed(ALARM, ALARM + 10, lr=0.15)
     trial.feed(*[9.0] * 6)
     assert trial.feed(*[9.0] * 4)[-1].action is Action.PROBE
     trial.feed(*[1.0] * 6)
