@@ -320,9 +320,13 @@ def test_shipped_configs_are_valid(name: str) -> None:
     assert isinstance(config, SuiteConfig) == name.startswith("suites/")
 
 
+NOT_IN_SMOKE = ("greedy_lr", "hypergradient", "dadapt_sgd", "autotunenet_1_0_2")
+"""Members that the shipped smoke suite leaves out; the last needs an environment of its own."""
+
+
 def test_the_smoke_suite_has_every_controller() -> None:
     names = [controller.name for controller in load_config("suites/smoke").config.controllers]
-    assert names == list(CONTROLLERS)
+    assert names == [name for name in CONTROLLERS if name not in NOT_IN_SMOKE]
 
 
 def test_a_missing_file_lists_what_is_near_and_what_is_shipped(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import copy
 import math
 import sys
 
+import dadaptation
 import dog
 import momo
 import numpy as np
@@ -32,9 +33,12 @@ HORIZON = Horizon(num_epochs=4, steps_per_epoch=10)
 OPTIMIZERS = ("adam", "adamw", "sgd")
 PEERS = {
     "plateau_backtrack": None,
+    "greedy_lr": "transformers.optimization",
     "lr_range_test": None,
+    "hypergradient": None,
     "prodigy": "prodigyopt",
     "dadapt_adam": "dadaptation",
+    "dadapt_sgd": "dadaptation",
     "dog": "dog",
     "schedule_free": "schedulefree",
     "momo": "momo",
@@ -43,6 +47,9 @@ PEERS = {
     "sigma_skip": None,
 }
 """The other methods, and the module that each needs."""
+
+NO_STEPPING = ("greedy_lr",)
+"""Those of them with a package that leave the steps to the task's optimizer."""
 
 every_optimizer = pytest.mark.parametrize("optimizer", OPTIMIZERS)
 
@@ -169,8 +176,9 @@ def test_a_missing_package_is_said_before_anything_runs(controller, monkeypatch)
         match=rf"{controller} needs the package {PACKAGES[PEERS[controller]]}, .*pip install 'autotunenet\[peers\]'",
     ):
         resolve(make_config(controller), SOURCE)
-    with pytest.raises(ValueError, match=r"autotunenet\[peers\]"):
-        Small(controller)
+    if controller not in NO_STEPPING:
+        with pytest.raises(ValueError, match=r"autotunenet\[peers\]"):
+            Small(controller)
 
 
 def test_the_null_member_steps_as_the_optimizer_does():
@@ -208,7 +216,20 @@ def test_prodigy_is_the_package_s_with_the_task_s_momentum_and_decay(optimizer):
     assert torch.equal(small.train(30), other.train(30, lambda loss: reference.step()))
 
 
-@pytest.mark.parametrize("controller", ["prodigy", "dadapt_adam"])
+@every_optimizer
+@pytest.mark.parametrize("controller", ["dadapt_adam", "dadapt_sgd"])
+def test_d_adaptation_is_the_package_s_with_the_task_s_momentum_and_decay(controller, optimizer):
+    small, other = Small(controller, optimizer), Small("fixed", optimizer)
+    params, options = other.model.parameters(), {"lr": 1.0, "weight_decay": 0.02}
+    if controller == "dadapt_sgd":
+        reference = dadaptation.DAdaptSGD(params, momentum=0.8, **options)
+    else:
+        reference = dadaptation.DAdaptAdam(params, betas=(0.8, 0.999), decouple=optimizer == "adamw", **options)
+    other.stepping.optimizer = reference
+    assert torch.equal(small.train(30), other.train(30, lambda loss: reference.step()))
+
+
+@pytest.mark.parametrize("controller", ["prodigy", "dadapt_adam", "dadapt_sgd"])
 def test_the_distance_methods_follow_a_cosine_from_one_whatever_the_task_s_lr(controller):
     training, decisions, rows = play(controller, num_epochs=2, lr=7e-5)
     num_steps = rows[-1]["step"]

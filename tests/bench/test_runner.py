@@ -67,7 +67,11 @@ def cut_after(epoch):
     return on_event
 
 
-@pytest.mark.parametrize("controller", CONTROLLERS)
+# The one left out needs another environment: tests/bench/test_autotunenet_1_0_2.py resumes it.
+every_controller = pytest.mark.parametrize("controller", [name for name in CONTROLLERS if name != "autotunenet_1_0_2"])
+
+
+@every_controller
 def test_resumed_at_any_epoch_the_run_ends_bit_for_bit_the_same(controller, tmp_path):
     spec = make_spec(controller)
     whole = run(spec, tmp_path / "whole")
@@ -81,7 +85,7 @@ def test_resumed_at_any_epoch_the_run_ends_bit_for_bit_the_same(controller, tmp_
     assert whole.trace().weights_sha256
 
 
-@pytest.mark.parametrize("controller", CONTROLLERS)
+@every_controller
 def test_a_kill_between_events_and_checkpoint_repeats_the_epoch(controller, tmp_path, monkeypatch):
     spec = make_spec(controller, num_epochs=3)
     whole = run(spec, tmp_path / "whole")

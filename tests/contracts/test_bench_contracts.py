@@ -202,6 +202,8 @@ def controller_type(request):
 )
 def test_controllers_keep_the_contract_of_the_core_whatever_the_horizon(controller_type, horizon):
     config = controller_type()
+    if config.name == "autotunenet_1_0_2":
+        pytest.skip("starts processes of another environment: tests/bench/test_autotunenet_1_0_2.py")
     before = generators()
     assert isinstance(config.build(horizon, SPACE, seed=3), Controller)
     assert generators() == before

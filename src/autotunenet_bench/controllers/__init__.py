@@ -1,15 +1,18 @@
 """The methods that are compared, as they stand in a config."""
 
 from autotunenet_bench.controllers.autotunenet import AutoTuneNetConfig
+from autotunenet_bench.controllers.autotunenet_1_0_2 import AutoTuneNet102Config
 from autotunenet_bench.controllers.base import DIRECTIONS, ControllerConfig
 from autotunenet_bench.controllers.dog import DogConfig
 from autotunenet_bench.controllers.fixed import FixedConfig
+from autotunenet_bench.controllers.greedy_lr import GreedyLrConfig
 from autotunenet_bench.controllers.heuristic import HeuristicConfig
+from autotunenet_bench.controllers.hypergradient import HypergradientConfig
 from autotunenet_bench.controllers.lr_range_test import LrRangeTestConfig
 from autotunenet_bench.controllers.momo import MomoConfig
 from autotunenet_bench.controllers.plateau import PlateauConfig
 from autotunenet_bench.controllers.plateau_backtrack import PlateauBacktrackConfig
-from autotunenet_bench.controllers.prodigy import DAdaptAdamConfig, ProdigyConfig
+from autotunenet_bench.controllers.prodigy import DAdaptAdamConfig, DAdaptSGDConfig, ProdigyConfig
 from autotunenet_bench.controllers.random_walk import RandomWalkConfig
 from autotunenet_bench.controllers.schedule_free import ScheduleFreeConfig
 from autotunenet_bench.controllers.schedules import (
@@ -32,9 +35,12 @@ CONTROLLERS: dict[str, type[ControllerConfig]] = {
     "warmup_stable_decay": WarmupStableDecayConfig,
     "plateau": PlateauConfig,
     "plateau_backtrack": PlateauBacktrackConfig,
+    "greedy_lr": GreedyLrConfig,
     "lr_range_test": LrRangeTestConfig,
+    "hypergradient": HypergradientConfig,
     "prodigy": ProdigyConfig,
     "dadapt_adam": DAdaptAdamConfig,
+    "dadapt_sgd": DAdaptSGDConfig,
     "dog": DogConfig,
     "schedule_free": ScheduleFreeConfig,
     "momo": MomoConfig,
@@ -43,6 +49,7 @@ CONTROLLERS: dict[str, type[ControllerConfig]] = {
     "sigma_skip": SigmaSkipConfig,
     "random_walk": RandomWalkConfig,
     "heuristic": HeuristicConfig,
+    "autotunenet_1_0_2": AutoTuneNet102Config,
     "autotunenet": AutoTuneNetConfig,
 }
 """Controllers by the name that a config uses."""

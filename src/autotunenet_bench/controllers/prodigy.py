@@ -19,10 +19,10 @@ from autotunenet_bench.types import Horizon
 
 
 class DistanceConfig(ScheduleConfig):
-    """An Adam whose lr is 1 times its own estimate, with the cosine over the run that the authors recommend.
+    """An optimizer whose lr is 1 times its own estimate, with the cosine over the run that the authors recommend.
 
-    Momentum and weight decay are the task's: decoupled where the task has adamw, else added to the gradient. All else
-    is the package's default. The task's lr is not used.
+    Momentum and weight decay are the task's: decoupled where the task has adamw and the optimizer can, else added to
+    the gradient. All else is the package's default. The task's lr is not used.
     """
 
     module: ClassVar[str]
@@ -45,16 +45,16 @@ class DistanceConfig(ScheduleConfig):
 
     def build_stepping(self, model: nn.Module, optimizer: Optimizer, horizon: Horizon) -> Stepping:
         """Return the steps of the optimizer that takes the place of the task's."""
-        make = self.optimizer_of(require(self.module, self.name))
+        make, options = self.optimizer_of(require(self.module, self.name)), self.options_from(optimizer)
         with quiet():
             other = make(
-                params_of(optimizer),
-                lr=1.0,
-                betas=(momentum_of(optimizer), 0.999),
-                weight_decay=optimizer.param_groups[0]["weight_decay"],
-                decouple=isinstance(optimizer, AdamW),
+                params_of(optimizer), lr=1.0, weight_decay=optimizer.param_groups[0]["weight_decay"], **options
             )
         return Stepping(model, other)
+
+    def options_from(self, optimizer: Optimizer) -> dict[str, Any]:
+        """Return what else of the task's optimizer goes over: Adam's momentum, and where its weight decay acts."""
+        return {"betas": (momentum_of(optimizer), 0.999), "decouple": isinstance(optimizer, AdamW)}
 
     @abstractmethod
     def optimizer_of(self, module: Any) -> Any:
@@ -91,3 +91,23 @@ class DAdaptAdamConfig(DistanceConfig):
     def optimizer_of(self, module: Any) -> Any:
         """Return the class of the optimizer."""
         return module.DAdaptAdam
+
+
+class DAdaptSGDConfig(DistanceConfig):
+    """D-Adapted SGD with the task's momentum, with a cosine.
+
+    The SGD of the same paper and package, in the form of primal averaging. It has no decoupled weight decay: the task's
+    is added to the gradient, also where the task has adamw.
+    """
+
+    module: ClassVar[str] = "dadaptation"
+
+    name: Literal["dadapt_sgd"] = "dadapt_sgd"
+
+    def optimizer_of(self, module: Any) -> Any:
+        """Return the class of the optimizer."""
+        return module.DAdaptSGD
+
+    def options_from(self, optimizer: Optimizer) -> dict[str, Any]:
+        """Return the momentum, which is the first beta where the task has an Adam."""
+        return {"momentum": momentum_of(optimizer)}

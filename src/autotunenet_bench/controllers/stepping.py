@@ -26,6 +26,7 @@ PACKAGES = {
     "momo": "momo-opt",
     "prodigyopt": "prodigyopt",
     "schedulefree": "schedulefree",
+    "transformers.optimization": "transformers",
     "zclip": "zclip",
 }
 """Modules of other methods, and the packages of the extra `peers` that they come in."""
