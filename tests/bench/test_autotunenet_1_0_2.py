@@ -131,6 +131,12 @@ def test_a_seed_is_a_stream(legacy):
 
 
 @pytest.mark.slow
+def test_what_the_package_prints_is_no_answer(legacy):
+    """It prints a line an epoch, which a pipe passes on once there are some kilobytes."""
+    assert len(play(started(legacy, **BARE), [1.0 + 0.01 * (i % 7) for i in range(250)])) == 250
+
+
+@pytest.mark.slow
 def test_it_keeps_the_contract_of_controllers(legacy, monkeypatch):
     monkeypatch.setattr(testing, "_METRICS", (1.0, math.nan, 0.5))  # a process each: fewer cuts than elsewhere
     testing.check_controller(lambda: make(legacy, space=DigitsMlp().space))
@@ -258,6 +264,13 @@ def test_a_process_that_dies_shows_its_errors(tmp_path):
         process.ask({"do": "start"})
     with pytest.raises(RuntimeError, match="has ended"):
         process.ask({"do": "start"})
+
+
+def test_an_answer_that_is_none_is_said(tmp_path):
+    process = LegacyProcess(sys.executable, timeout=30, worker=script(tmp_path, "input(); print('hello')"))
+    with pytest.raises(RuntimeError, match="has answered what is no JSON: 'hello"):
+        process.ask({"do": "start"})
+    assert not process.is_running
 
 
 def test_a_process_ends_with_its_owner(tmp_path):

@@ -68,7 +68,10 @@ class LegacyProcess:
             self._fail("has ended")
         if not line:
             self._fail("has ended")
-        answer: dict[str, Any] = json.loads(line)
+        try:
+            answer: dict[str, Any] = json.loads(line)
+        except ValueError:
+            self._fail(f"has answered what is no JSON: {line[:200]!r}")
         if "error" in answer:
             self._fail(f"failed:\n{answer['error']}")
         return answer
