@@ -20,10 +20,10 @@ from autotunenet_bench.config.models import (
     SuiteConfig,
     search_space,
 )
+from autotunenet_bench.protocol import PROTOCOL_VERSION
 from autotunenet_bench.types import DataInfo
 
-PROTOCOL_VERSION = "1.1"
-"""Of the measurement rules. Results with the same Major.Minor may be compared."""
+__all__ = ["PROTOCOL_VERSION", "Cell", "RunSpec", "expand"]
 
 
 class RunSpec(BaseModel):

@@ -1,12 +1,16 @@
-"""How much and how often the hyperparameters were moved."""
+"""How much and how often the hyperparameters were moved, and how the run came through the trigger."""
 
 from __future__ import annotations
 
 import math
 
 from autotunenet.types import Action, Decision
-from autotunenet_bench.metrics.base import Direction, Metric
-from autotunenet_bench.results.trace import Trace
+from autotunenet_bench.metrics.base import Direction, Metric, first_step_at, val_losses
+from autotunenet_bench.metrics.stability import FAILURE_FRACTION
+from autotunenet_bench.results.trace import Trace, Trigger
+
+RECOVERED = 1.05
+"""The validation loss is back when it is at or below this multiple of the level; losses are from 0 on."""
 
 
 def changes(trace: Trace) -> list[Decision]:
@@ -33,6 +37,54 @@ def adaptation_frequency(trace: Trace) -> float:
     if not trace.epochs:
         return math.nan
     return 100.0 * len(changes(trace)) / trace.epochs[-1].step
+
+
+def recovery_steps(trace: Trace) -> float:
+    """Optimizer steps from the trigger until the validation loss is back at the level before it.
+
+    That level is the last loss before the trigger (L_0 where it strikes at once); back is at or below `RECOVERED` times
+    it, at the end of an epoch. The steps of that epoch count whole, so a run that was not hurt has one epoch's. A
+    finished run that never comes back has infinity: where the new task is harder, all may have. NaN without a trigger,
+    before the end of its epoch, and where an unfinished run may still come back.
+    """
+    if trace.trigger is None:
+        return math.nan
+    return _steps_since(trace.trigger, trace, RECOVERED * _level_before(trace.trigger, trace))
+
+
+def settling_steps(trace: Trace) -> float:
+    """Optimizer steps from the trigger until the validation loss is near the best that this run had after it.
+
+    Near is at or below `RECOVERED` times the lowest loss from the trigger's epoch on. It is asked of a finished run
+    only, and of one whose lowest loss is that of a model that has learnt (below `FAILURE_FRACTION` x L_0): else it is
+    infinity. It says how soon, not how well; read it beside `post_trigger_val_loss`. NaN without a trigger and for a
+    run that is not finished.
+    """
+    if trace.trigger is None or not trace.finished:
+        return math.nan
+    best = min(val_losses(trace)[trace.trigger.epoch - 1 :], default=math.nan)
+    has_learnt = best < FAILURE_FRACTION * trace.initial_val["loss"]
+    return _steps_since(trace.trigger, trace, RECOVERED * best if has_learnt else math.nan)
+
+
+def post_shift_degradation(trace: Trace) -> float:
+    """Highest validation loss from the epoch of the trigger on, less the last one before it.
+
+    Below 0 where the run went on improving. NaN without a trigger and before the end of its epoch.
+    """
+    if trace.trigger is None:
+        return math.nan
+    after = val_losses(trace)[trace.trigger.epoch - 1 :]
+    return max(after) - _level_before(trace.trigger, trace) if after else math.nan
+
+
+def _level_before(trigger: Trigger, trace: Trace) -> float:
+    """Last validation loss before the trigger."""
+    return val_losses(trace)[trigger.epoch - 2] if trigger.epoch > 1 else trace.initial_val["loss"]
+
+
+def _steps_since(trigger: Trigger, trace: Trace, level: float) -> float:
+    return first_step_at(trace, level, from_epoch=trigger.epoch) - (trigger.step - 1)
 
 
 def relative_change(before: float, after: float) -> float:
@@ -78,5 +130,32 @@ METRICS = (
         direction=Direction.NONE,
         description="Changes of the hyperparameters per 100 optimizer steps. Rollbacks are left out.",
         formula="100 x changes / optimizer steps",
+    ),
+    Metric(
+        name="recovery_steps",
+        function=recovery_steps,
+        unit="steps",
+        direction=Direction.MIN,
+        description="Steps from the trigger until the validation loss is back at the level before it; a miss is inf.",
+        formula=f"steps from the trigger to the end of the first e >= trigger with L_e <= {RECOVERED:g} L_(trigger-1)",
+    ),
+    Metric(
+        name="settling_steps",
+        function=settling_steps,
+        unit="steps",
+        direction=Direction.MIN,
+        description="Steps from the trigger until the validation loss is near the best that came after; lost is inf.",
+        formula=(
+            f"steps from the trigger to the end of the first e >= trigger with L_e <= {RECOVERED:g} N, "
+            f"N = min over e >= trigger of L_e; infinity if N >= {FAILURE_FRACTION:g} L_0"
+        ),
+    ),
+    Metric(
+        name="post_shift_degradation",
+        function=post_shift_degradation,
+        unit="loss",
+        direction=Direction.MIN,
+        description="Highest validation loss from the trigger on, less the last before it; below 0 if it still fell.",
+        formula="max over e = trigger..E of L_e - L_(trigger - 1)",
     ),
 )

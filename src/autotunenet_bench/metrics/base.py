@@ -83,6 +83,33 @@ def val_losses(trace: Trace) -> list[float]:
     return _val_series(trace, "loss", Direction.MIN)
 
 
+def charged_losses(trace: Trace) -> list[float]:
+    """Validation losses before training and after every epoch, none above the first: L_0, min(L_1, L_0) and so on.
+
+    What is not finite counts as L_0, the rule of `autotunenet_bench.statistics.at_worst`: beyond the loss of the
+    untrained model all models are equally lost. All NaN where L_0 is not finite.
+    """
+    initial = trace.initial_val["loss"]
+    if not math.isfinite(initial):
+        return [math.nan] * (1 + len(trace.epochs))
+    losses = [epoch.val["loss"] for epoch in trace.epochs]
+    return [initial, *(min(loss, initial) if math.isfinite(loss) else initial for loss in losses)]
+
+
+def first_step_at(trace: Trace, level: float, *, from_epoch: int = 1) -> float:
+    """Steps done at the end of the first epoch whose validation loss is at or below `level`.
+
+    Infinity where a finished run never gets there, or `level` is NaN; NaN where the run is not finished and has not
+    got there yet, or has no epoch from `from_epoch` on.
+    """
+    epochs = trace.epochs[from_epoch - 1 :]
+    for epoch in epochs:
+        loss = epoch.val["loss"]
+        if math.isfinite(loss) and loss <= level:
+            return float(epoch.step)
+    return math.inf if epochs and trace.finished else math.nan
+
+
 def val_accuracies(trace: Trace) -> list[float]:
     """Validation accuracy in [0, 1] after every epoch, by the rule of `fill_with_worst`.
 

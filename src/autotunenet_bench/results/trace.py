@@ -23,6 +23,8 @@ class EpochRecord:
         train_seconds: Forward, backward, optimizer step.
         eval_seconds: The validation pass.
         control_seconds: Inside the tuner.
+        passes: Training passes done by the end of this epoch: a step each, discarded ones included, and whatever else
+            was run through the model in training mode. Runs of before it was counted had none but their steps.
     """
 
     epoch: int
@@ -33,6 +35,30 @@ class EpochRecord:
     train_seconds: float
     eval_seconds: float
     control_seconds: float
+    passes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flops:
+    """Floating point operations of the plain model on the run's batches: products and sums of its matrix products.
+
+    Attributes:
+        train_epoch: Forward and backward over all batches of an epoch.
+        num_batches: Batches of an epoch, at least 1.
+        evaluation: One validation.
+    """
+
+    train_epoch: int
+    num_batches: int
+    evaluation: int
+
+    def spent(self, passes: int, num_evaluations: int) -> float:
+        """Operations of so many training passes, each a mean batch of the epoch, and so many validations.
+
+        >>> Flops(train_epoch=700, num_batches=7, evaluation=50).spent(passes=10, num_evaluations=2)
+        1100.0
+        """
+        return self.train_epoch * passes / self.num_batches + self.evaluation * num_evaluations
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +86,9 @@ class Trace:
         weights_sha256: Of the final weights; empty while `finished` is false.
         wall_seconds: Training, validation and control, summed over the epochs; interruptions do not count.
         finished: Whether the run came to its end.
+        flops: None for a run of before they were recorded.
+        peak_memory_bytes: Most memory that the process of the run ever held, as the system has it; None where it does
+            not say, and while `finished` is false.
     """
 
     spec: Mapping[str, Any]
@@ -73,6 +102,8 @@ class Trace:
     weights_sha256: str
     wall_seconds: float
     finished: bool
+    flops: Flops | None = None
+    peak_memory_bytes: int | None = None
 
     @property
     def losses(self) -> list[float]:
@@ -104,6 +135,7 @@ class Trace:
         epochs: list[EpochRecord] = []
         decisions: list[Decision] = []
         trigger: Trigger | None = None
+        flops: Flops | None = None
         start: Event | None = None
         end: Event | None = None
         for number, event in enumerate(events, start=1):
@@ -116,7 +148,7 @@ class Trace:
                 if kind == "start":
                     _require(event, "environment", "hyperparams", "val")
                     _require(event["val"], "loss")
-                    start = event
+                    start, flops = event, _flops(event)
                 elif kind == "decision":
                     decisions.append(Decision.from_record(event))
                 elif kind == "trigger":
@@ -143,6 +175,8 @@ class Trace:
             weights_sha256=end["weights_sha256"] if end else "",
             wall_seconds=sum(e.train_seconds + e.eval_seconds + e.control_seconds for e in epochs),
             finished=end is not None,
+            flops=flops,
+            peak_memory_bytes=end.get("clock", {}).get("peak_memory_bytes") if end else None,
         )
 
 
@@ -165,8 +199,20 @@ def _epoch_record(event: Event, due: int) -> EpochRecord:
         if not isinstance(event[name], kind):
             raise TypeError(f"its {name!r} must be {'an array' if kind is list else 'an object'}")
     _require(event["val"], "loss")
-    values = {field.name: event[field.name] for field in fields(EpochRecord) if not field.name.endswith("_seconds")}
-    return EpochRecord(**values, **{name: event["clock"][name] for name in _CLOCK})
+    plain = [field.name for field in fields(EpochRecord) if field.name not in (*_CLOCK, "passes")]
+    clock = {name: event["clock"][name] for name in _CLOCK}
+    passes = event["passes"] if "passes" in event else event["step"]
+    return EpochRecord(**{name: event[name] for name in plain}, **clock, passes=passes)
 
 
 _CLOCK = ("train_seconds", "eval_seconds", "control_seconds")
+
+
+def _flops(event: Event) -> Flops | None:
+    recorded = event.get("flops")
+    if recorded is None:
+        return None
+    flops = Flops(**{field.name: recorded[field.name] for field in fields(Flops)})
+    if flops.num_batches < 1 or flops.train_epoch < 0 or flops.evaluation < 0:
+        raise ValueError(f"its 'flops' must be numbers from 0 on, of at least one batch, got {recorded}")
+    return flops

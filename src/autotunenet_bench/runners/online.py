@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import sys
+from dataclasses import asdict
 from time import perf_counter
 from typing import Any
 
@@ -15,6 +17,7 @@ from autotunenet_bench.config import RunSpec
 from autotunenet_bench.data import DataSource, stream_seed
 from autotunenet_bench.environment import environment
 from autotunenet_bench.results import RunFolder
+from autotunenet_bench.runners.flops import measure_flops
 from autotunenet_bench.types import Event, EventSink, Horizon, TaskData
 
 HISTORY_SIZE = 1_000
@@ -69,6 +72,7 @@ class Training:
     def __init__(self, spec: RunSpec, data: TaskData) -> None:
         self.epoch = 0  # epochs done
         self._step = 0  # optimizer steps done
+        self._passes = 0  # training passes done, whoever asked for them
         self._spec, self._task = spec, spec.task
         self._workload = spec.task.build(spec.task.defaults, spec.seed, data)
         horizon = Horizon(num_epochs=spec.num_epochs, steps_per_epoch=len(self._workload.data.train))
@@ -80,12 +84,15 @@ class Training:
         self._tuner = spec.controller.build_tuner(
             self._run, horizon, space, stream_seed(spec.seed, "controller"), history_size=HISTORY_SIZE
         )
+        self._count_passes(self._workload.model)
 
     def start_event(self) -> Event:
         """Return the row before the first step."""
         val = self._validate()
         hyperparams = self._run.get_hyperparams()
-        return {"event": "start", "environment": environment(), "hyperparams": hyperparams, "val": val}
+        flops = asdict(measure_flops(self._task, self._workload.model, self._workload.data))
+        row = {"environment": environment(), "hyperparams": hyperparams, "val": val, "flops": flops}
+        return {"event": "start", **row}
 
     def run_epoch(self) -> list[Event]:
         """Train for one epoch, validate, let the controller decide. Return the epoch's rows."""
@@ -108,19 +115,23 @@ class Training:
             "eval_seconds": evaluated - started,
             "control_seconds": control_seconds,
         }
-        row = {"epoch": self.epoch, "step": self._step, "losses": losses, "val": val, "hyperparams": hyperparams}
-        events.append({"event": "epoch", **row, "clock": clock})
+        counts = {"epoch": self.epoch, "step": self._step, "passes": self._passes}
+        events.append(
+            {"event": "epoch", **counts, "losses": losses, "val": val, "hyperparams": hyperparams, "clock": clock}
+        )
         return [*events, _decision_event(decision)] if decision else events
 
     def end_event(self) -> Event:
         """Return the row after the last epoch."""
-        return {"event": "end", "num_restarts": 0, "weights_sha256": weights_sha256(self._workload.model)}
+        row = {"num_restarts": 0, "weights_sha256": weights_sha256(self._workload.model)}
+        return {"event": "end", **row, "clock": {"peak_memory_bytes": peak_memory_bytes()}}
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that the next epoch depends on."""
         return {
             "epoch": self.epoch,
             "step": self._step,
+            "passes": self._passes,
             "model": self._workload.model.state_dict(),
             "optimizer": self._workload.optimizer.state_dict(),
             "stepping": self._stepping.state_dict(),
@@ -131,11 +142,19 @@ class Training:
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from a saved state."""
         self.epoch, self._step = state_dict["epoch"], state_dict["step"]
+        self._passes = state_dict.get("passes", self._step)  # a checkpoint of before they were counted
         self._workload.model.load_state_dict(state_dict["model"])
         self._workload.optimizer.load_state_dict(state_dict["optimizer"])
         self._stepping.load_state_dict(state_dict["stepping"])
         self._tuner.load_state_dict(state_dict["tuner"])
         torch.set_rng_state(state_dict["rng"])
+
+    def _count_passes(self, model: nn.Module) -> None:
+        def count(module: nn.Module, inputs: Any, outputs: Any) -> None:
+            # A copy has this hook too, and is somebody else's.
+            self._passes += module is model and module.training
+
+        model.register_forward_hook(count)
 
     def _validate(self) -> dict[str, float]:
         with self._stepping.evaluating() as model:
@@ -184,6 +203,19 @@ def weights_sha256(model: nn.Module) -> str:
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+def peak_memory_bytes() -> int | None:
+    """Return the most memory that this process has held at once since it began; None where the system does not say.
+
+    Of the process, not of the run: in a worker that has done other runs before, theirs count too.
+    """
+    try:
+        import resource
+    except ImportError:  # Windows has none
+        return None
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def _load_data(spec: RunSpec, source: DataSource) -> TaskData:
