@@ -137,6 +137,7 @@ METRICS = (
         unit="steps",
         direction=Direction.MIN,
         description="Steps from the trigger until the validation loss is back at the level before it; a miss is inf.",
+        may_miss=True,
         formula=f"steps from the trigger to the end of the first e >= trigger with L_e <= {RECOVERED:g} L_(trigger-1)",
     ),
     Metric(
@@ -145,6 +146,7 @@ METRICS = (
         unit="steps",
         direction=Direction.MIN,
         description="Steps from the trigger until the validation loss is near the best that came after; lost is inf.",
+        may_miss=True,
         formula=(
             f"steps from the trigger to the end of the first e >= trigger with L_e <= {RECOVERED:g} N, "
             f"N = min over e >= trigger of L_e; infinity if N >= {FAILURE_FRACTION:g} L_0"

@@ -34,6 +34,7 @@ class Metric:
         direction: Which way is better.
         description: One sentence for a reader.
         formula: The exact definition, as text.
+        may_miss: Whether infinity is a value of a sound trace: the run never got there. Compare medians then.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Metric:
     direction: Direction
     description: str
     formula: str
+    may_miss: bool = False
 
     @property
     def title(self) -> str:

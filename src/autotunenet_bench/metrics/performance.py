@@ -147,6 +147,7 @@ METRICS = (
         unit="steps",
         direction=Direction.MIN,
         description=f"Optimizer steps until the validation loss is {TARGET_SHARE:g} of the initial one; a miss is inf.",
+        may_miss=True,
         formula=f"n_e of the first e with L_e <= {TARGET_SHARE:g} L_0; infinity if there is none",
     ),
 )

@@ -54,7 +54,8 @@ def loss_spikes(trace: Trace) -> float:
     """Number of maximal runs of consecutive steps whose training loss stands out from those before.
 
     It stands out when it is not finite, or exceeds the median of the `SPIKE_WINDOW` finite losses before it by more
-    than `SPIKE_DEVIATIONS` robust standard deviations (1.4826 median absolute deviations) and `SPIKE_SHARE` L_0. Before there are so many, only a loss that is not finite does. A loss that rises to a new level is a spike once: the
+    than `SPIKE_DEVIATIONS` robust standard deviations (1.4826 median absolute deviations) and than `SPIKE_SHARE` L_0.
+    Before there are so many, only a loss that is not finite does. A loss that rises to a new level is a spike once: the
     window has followed after half its length. Where L_0 is not finite the share is not asked for.
     """
     losses = np.asarray(trace.losses, dtype=np.float64)
@@ -79,8 +80,8 @@ def _spike_limits(finite: np.ndarray[tuple[int], np.dtype[np.float64]], initial:
 def lr_oscillations(trace: Trace) -> float:
     """Number of times lr turned round, per 100 optimizer steps, discarded steps included.
 
-    A move is a decision of any kind, a rollback too, after which lr is another than before; it turned round where a move goes
-    the other way than the move before it. NaN before the first epoch is over.
+    A move is a decision of any kind, a rollback too, after which lr is another than before; it turned round where a
+    move goes the other way than the move before it. NaN before the first epoch is over.
     """
     if not trace.epochs:
         return math.nan

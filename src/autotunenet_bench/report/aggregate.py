@@ -7,6 +7,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 from autotunenet_bench.metrics import METRICS, Direction, summarize
@@ -27,6 +28,15 @@ class Stat:
     def mean(self) -> float:
         """Arithmetic mean; NaN without values, and where any value is NaN."""
         return sum(self.values) / len(self.values) if self.values else math.nan
+
+    @property
+    def median(self) -> float:
+        """Median, for values among which infinity is a miss; NaN without values, and where any value is NaN.
+
+        >>> Stat((3.0, math.inf, 5.0)).median
+        5.0
+        """
+        return median(self.values) if self.values and not any(map(math.isnan, self.values)) else math.nan
 
     @property
     def sd(self) -> float:
@@ -78,12 +88,13 @@ class Group:
     rows: tuple[Row, ...]
 
     def best(self, metric: str) -> frozenset[str]:
-        """Controllers with the best mean of `metric`; empty where there is nothing to choose between.
+        """Controllers with the best mean of `metric` (median where a run may miss); empty where there is no choice.
 
-        A mark of this kind orders means. It says nothing about whether the difference would survive other seeds.
+        A mark of this kind orders numbers. It says nothing about whether the difference would survive other seeds.
         """
         direction = METRICS[metric].direction
-        means = {row.controller: row.stats[metric].mean for row in self.rows}
+        stats = {row.controller: row.stats[metric] for row in self.rows}
+        means = {name: stat.median if METRICS[metric].may_miss else stat.mean for name, stat in stats.items()}
         finite = {name: mean for name, mean in means.items() if math.isfinite(mean)}
         if direction is Direction.NONE or len(means) < 2 or not finite:
             return frozenset()

@@ -50,13 +50,16 @@ class Column:
         """The cell of `row`."""
         if self.as_count:
             return f"{row.num_diverged}/{len(row.finished)}"
-        return format_stat(
-            row.stats[self.metric], scale=self.scale, with_sd=self.with_sd, num_decimals=self.num_decimals
-        )
+        stat = row.stats[self.metric]
+        if METRICS[self.metric].may_miss and stat.values:
+            stat = Stat((stat.median,))  # one miss would make any mean infinite
+        return format_stat(stat, scale=self.scale, with_sd=self.with_sd, num_decimals=self.num_decimals)
 
     def best(self, group: Group) -> frozenset[str]:
         """The controllers whose cell is marked; never a count of runs, nor a clock reading: machines decide those."""
-        return frozenset() if self.as_count or self.unit == "s" else group.best(self.metric)
+        if self.as_count or self.unit == "s":
+            return frozenset()
+        return group.best(self.metric)
 
 
 MAIN_COLUMNS = (
@@ -72,12 +75,17 @@ MAIN_COLUMNS = (
 
 DETAIL_COLUMNS = (
     Column(head="best accuracy", unit="%", metric="best_val_accuracy", scale=100.0, num_decimals=2),
+    Column(head="anytime loss", unit="% of first", metric="anytime_val_loss", scale=100.0, num_decimals=1),
+    Column(head="to half the loss", unit="steps, median", metric="steps_to_target"),
+    Column(head="back after trigger", unit="steps, median", metric="recovery_steps"),
     Column(head="failure rate", unit="%", metric="failure", scale=100.0, with_sd=False),
     Column(head="divergence events", metric="divergence_events", with_sd=False),
+    Column(head="loss spikes", metric="loss_spikes", with_sd=False),
     Column(head="changes", unit="per 100 steps", metric="adaptation_frequency", with_sd=False),
     Column(head="change size", unit="e-folds", metric="update_magnitude", with_sd=False),
     Column(head="discarded", unit="steps", metric="discarded_steps", with_sd=False),
     Column(head="restarts", metric="num_restarts", with_sd=False),
+    Column(head="compute", unit="TFLOP", metric="total_flops", scale=1e-12, with_sd=False),
     Column(head="wall clock", unit="s", metric="wall_clock", with_sd=False),
 )
 """The other metrics."""

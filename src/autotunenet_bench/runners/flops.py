@@ -6,7 +6,8 @@ leaves it out; so is the optimizer's own arithmetic, and that of a controller.
 
 What the counter passes over on the CPU, seen with torch 2.13: attention by the CPU's flash kernel (forward and
 backward), a layer of an LSTM by oneDNN (forward and backward), the fused attention and encoder layer of a model in
-evaluation mode, and the products with a vector.
+evaluation mode, and the products with a vector. The weights' gradient of a convolution in groups it counts once for
+every group.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
+from torch.utils.flop_counter import FlopCounterMode, conv_flop_count, sdpa_backward_flop_count, sdpa_flop_count
 
 from autotunenet_bench.results.trace import Flops
 from autotunenet_bench.tasks import Task
@@ -100,6 +101,7 @@ def _missing_formulas() -> dict[Any, Callable[..., int]]:
         "mv": _matrix_vector,
         "addmv": lambda _, matrix, vector, *rest, **options: _matrix_vector(matrix, vector),
         "dot": lambda one, other, **options: 2 * one[0],
+        "convolution_backward": _convolution_backward,
         "_scaled_dot_product_flash_attention_for_cpu": _attention,
         "_scaled_dot_product_flash_attention_for_cpu_backward": _attention_backward,
         "_native_multi_head_attention": _multi_head_attention,
@@ -112,6 +114,13 @@ def _missing_formulas() -> dict[Any, Callable[..., int]]:
 
 def _matrix_vector(matrix: Shape, vector: Shape, **options: Any) -> int:
     return 2 * matrix[0] * matrix[1]
+
+
+def _convolution_backward(grad: Shape, inputs: Shape, weight: Shape, *rest: Any, **options: Any) -> int:
+    """Each gradient that is asked for has as many products as the forward pass."""
+    is_transposed, wanted = rest[4], rest[7]
+    forward: int = conv_flop_count(list(inputs), list(weight), list(grad), transposed=is_transposed)
+    return forward * (int(wanted[0]) + int(wanted[1]))
 
 
 def _attention(query: Shape, key: Shape, value: Shape, *rest: Any, **options: Any) -> int:
