@@ -49,8 +49,8 @@ class HypergradientConfig(ControllerConfig):
     beta: float | None = Field(
         None,
         gt=0,
-        description="lr of lr; null: 1e-3 for sgd and 1e-7 for adam and adamw, as the authors have it for an MLP, and "
-        "0.01 for the multiplicative rule",
+        description="lr of lr; null: 1e-3 for sgd and 1e-7 for adam and adamw, as in results that the authors have "
+        "published, and 0.01 for the multiplicative rule",
     )
 
     @model_validator(mode="after")
