@@ -7,6 +7,7 @@ import math
 import pytest
 from test_report import CASES, WellFormed, make_trace, terminal
 
+from autotunenet_bench.report.aggregate import aggregate
 from autotunenet_bench.report.csvs import overall_csv
 from autotunenet_bench.report.html import render
 from autotunenet_bench.report.overall import METRICS_IN_ALL, overall, overviews
@@ -26,7 +27,7 @@ def runs(**losses):
 
 
 def test_means_over_cells_of_medians_over_seeds_the_best_first():
-    rows = overall(runs(a=[[1.0, 0.2, 0.4], [0.6]], b=[[0.1, 0.1, 2.0], [0.3]]))
+    rows = overall(aggregate(runs(a=[[1.0, 0.2, 0.4], [0.6]], b=[[0.1, 0.1, 2.0], [0.3]])))
     assert [(row["controller"], row["cells"], row["runs"], row["failed"]) for row in rows] == [
         ("b", 2, 4, 0),
         ("a", 2, 4, 0),
@@ -37,18 +38,18 @@ def test_means_over_cells_of_medians_over_seeds_the_best_first():
 
 @pytest.mark.parametrize("lost", [NAN, INF, 1e30, 9.0])
 def test_a_lost_run_counts_as_the_loss_that_it_began_with_and_as_failed(lost):
-    (row,) = overall(runs(a=[[lost]]))
+    (row,) = overall(aggregate(runs(a=[[lost]])))
     assert (row["final_val_loss"], row["post_trigger_val_loss"], row["failed"]) == (2.3, 2.3, 1)
 
 
 def test_only_cells_that_all_have_finished_are_compared():
     """Else whoever skips the hard ones would win."""
     traces = [*runs(a=[[0.1], [2.0]], b=[[0.2]]), make_trace("b", regime="regime 1", finished=False)]
-    assert [(row["controller"], row["cells"], row["final_val_loss"]) for row in overall(traces)] == [
+    assert [(row["controller"], row["cells"], row["final_val_loss"]) for row in overall(aggregate(traces))] == [
         ("a", 1, 0.1),
         ("b", 1, 0.2),
     ]
-    assert overall([make_trace(finished=False)]) == []
+    assert overall(aggregate([make_trace(finished=False)])) == []
 
 
 def grid():
@@ -63,7 +64,7 @@ def grid():
 
 
 def test_overviews_are_over_everything_each_regime_and_each_task():
-    found = overviews(grid())
+    found = overviews(aggregate(grid()))
     assert [(o.over, o.of) for o in found] == [
         ("everything", ""),
         ("regime", "calm"),
@@ -78,7 +79,7 @@ def test_overviews_are_over_everything_each_regime_and_each_task():
 
 
 def test_one_task_under_one_regime_has_no_parts():
-    assert [(o.over, o.of) for o in overviews(runs(a=[[1.0]], b=[[0.5]]))] == [("everything", "")]
+    assert [(o.over, o.of) for o in overviews(aggregate(runs(a=[[1.0]], b=[[0.5]])))] == [("everything", "")]
     assert overviews([]) == []
 
 

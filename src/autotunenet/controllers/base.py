@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 
 from autotunenet.state import PlainState
@@ -73,3 +74,12 @@ class Controller(PlainState, ABC):
         A controller that plans absolute values rebases its plan. The default does nothing: most controllers start from
         the values in force anyway.
         """
+
+
+def is_same(value: float, other: float) -> bool:
+    """Whether two values are the same but for rounding: an lr may have been kept in a float32 tensor.
+
+    >>> is_same(0.1, 0.10000000149011612), is_same(0.1, 0.1001)
+    (True, False)
+    """
+    return math.isclose(value, other, rel_tol=1e-6)

@@ -8,16 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from autotunenet.controllers.base import Controller
+from autotunenet.controllers.base import Controller, is_same
 from autotunenet.controllers.cruise import Cruise
 from autotunenet.surrogates import TimeDecayGP, expected_improvement, probability_below
 from autotunenet.types import Hyperparams
 
 _MIN_REWARDS = 12
 """Rewards before anything is tried: with fewer the posterior is surer than it should be."""
-
-_SAME = 1e-6
-"""Values that differ by less, relatively, are the same: an lr may have been kept in a float32 tensor."""
 
 _SLOWEST = 1e-12
 """Least magnitude of a metric that relative progress is measured by."""
@@ -157,7 +154,7 @@ class Bayesian(Controller):
         the values.
         """
         planned, lr = self.prior.planned_lr, current_params["lr"]
-        if not math.isclose(lr, _scaled("lr", planned, self._point[0]), rel_tol=_SAME):
+        if not is_same(lr, _scaled("lr", planned, self._point[0])):
             self._point[0] = self._incumbent[0]
         self.prior.follow({**current_params, "lr": lr / 10 ** self._point[0]})
         if min(planned, self.prior.planned_lr) > 0:  # a plan that was scaled up is nearer to what broke the run
@@ -192,7 +189,7 @@ class Bayesian(Controller):
     def _meet(self, i: int, name: str, value: float) -> None:
         """Make the multiplier of a value without a plan agree with what is in force."""
         initial = self._initial[name]
-        if math.isclose(value, _scaled(name, initial, self._point[i]), rel_tol=_SAME):
+        if is_same(value, _scaled(name, initial, self._point[i])):
             return
         before, after = (1 - value, 1 - initial) if name == "momentum" else (initial, value)
         if before > 0 and after > 0:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from autotunenet.controllers.base import Controller
+from autotunenet.controllers.base import Controller, is_same
 from autotunenet.types import Hyperparams
 
 _MEMORY = 256
@@ -21,9 +21,6 @@ _REWARM_SHARE = 5
 
 _REWARM_INTERVALS = 2
 """Control intervals that a warm-up takes at the least, so that no guard on the rise of lr holds it back."""
-
-_SAME = 1e-6
-"""Values that differ by less, relatively, are the same: an lr may have been kept in a float32 tensor."""
 
 _PAYS = 2.0
 """A cut has paid where the loss has come down by more than so many standard errors of the difference."""
@@ -219,7 +216,7 @@ class Cruise(Controller):
 
     def follow(self, current_params: Hyperparams) -> None:
         """Scale the plan so that it meets the lr in force, from a launch or a rollback. A warm-up ends there."""
-        if not math.isclose(current_params["lr"], self.planned_lr, rel_tol=_SAME):
+        if not is_same(current_params["lr"], self.planned_lr):
             self._warm_from = None
             if self._factor() > 0:
                 self._peak = current_params["lr"] / self._factor()

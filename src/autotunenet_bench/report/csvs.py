@@ -14,7 +14,7 @@ from typing import Any
 
 from autotunenet.types import Action
 from autotunenet_bench.metrics import summarize
-from autotunenet_bench.report.aggregate import in_order
+from autotunenet_bench.report.aggregate import aggregate, in_order
 from autotunenet_bench.report.overall import overviews
 from autotunenet_bench.results.trace import EpochRecord, Trace
 
@@ -58,7 +58,9 @@ def decisions_csv(traces: Iterable[Trace]) -> str:
 def overall_csv(traces: Iterable[Trace]) -> str:
     """One row a controller, over everything and over each regime and task, as `overviews` has them."""
     return _to_csv(
-        {"over": overview.over, "of": overview.of, **row} for overview in overviews(traces) for row in overview.rows
+        {"over": overview.over, "of": overview.of, **row}
+        for overview in overviews(aggregate(traces))
+        for row in overview.rows
     )
 
 

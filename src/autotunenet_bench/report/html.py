@@ -116,7 +116,7 @@ def render(
         num_traces=len(runs),
         num_finished=sum(run.finished for run in runs),
         seeds_remark=seeds_remark(groups),
-        overviews=overviews(runs),
+        overviews=overviews(groups),
         sections=[_section(index, group, style_of) for index, group in enumerate(groups, start=1)],
         column_sets=(("Outcome", MAIN_COLUMNS), ("Stability, adaptation and cost", DETAIL_COLUMNS)),
         cell=_cell,

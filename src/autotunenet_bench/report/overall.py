@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from autotunenet_bench.metrics import summarize
-from autotunenet_bench.report.aggregate import Group, aggregate
+from autotunenet_bench.report.aggregate import Group
 from autotunenet_bench.results.trace import Trace
-from autotunenet_bench.statistics import mean_ranks
+from autotunenet_bench.statistics import at_worst, mean_ranks
 
 METRICS_IN_ALL = ("post_trigger_val_loss", "final_val_loss")
 """Losses that are averaged over cells."""
@@ -32,22 +31,24 @@ class Overview:
     rows: list[dict[str, Any]]
 
 
-def overviews(traces: Iterable[Trace]) -> list[Overview]:
+def overviews(groups: Sequence[Group]) -> list[Overview]:
     """Return the controllers over everything, and then by regime and by task where there are several.
 
     Parts in which no cell is finished by all controllers are left out.
+
+    Args:
+        groups: What `autotunenet_bench.report.aggregate.aggregate` makes of runs.
     """
-    runs = list(traces)
-    parts = [("everything", "", runs)]
-    for over, place in (("regime", 1), ("task", 0)):
-        names = list(dict.fromkeys(run.label[place] for run in runs))
+    parts = [("everything", "", list(groups))]
+    for over in ("regime", "task"):
+        names = list(dict.fromkeys(getattr(group, over) for group in groups))
         if len(names) > 1:
-            parts += [(over, name, [run for run in runs if run.label[place] == name]) for name in names]
+            parts += [(over, name, [group for group in groups if getattr(group, over) == name]) for name in names]
     every = [Overview(over, of, overall(part)) for over, of, part in parts]
     return [overview for overview in every if overview.rows]
 
 
-def overall(traces: Iterable[Trace]) -> list[dict[str, Any]]:
+def overall(groups: Sequence[Group]) -> list[dict[str, Any]]:
     """Return one row a controller, the best first, over the cells in which every controller has a finished run.
 
     A cell is a task under a regime. Its value is the median over seeds; a loss counts for no more than the one that the
@@ -59,7 +60,6 @@ def overall(traces: Iterable[Trace]) -> list[dict[str, Any]]:
         began with, as the metric ``failure`` has it), a mean for each of `METRICS_IN_ALL`, and ``mean_rank`` by the
         first of them, from 1; controllers that are level share the mean of their ranks.
     """
-    groups = aggregate(traces)
     names = list(dict.fromkeys(row.controller for group in groups for row in group.rows))
     common = [group for group in groups if {row.controller for row in group.rows if row.finished} == set(names)]
     if not common:
@@ -68,13 +68,13 @@ def overall(traces: Iterable[Trace]) -> list[dict[str, Any]]:
     places = mean_ranks([[cell[name] for name in names] for cell in costs[METRICS_IN_ALL[0]]])
     rows = []
     for name, place in zip(names, places.tolist(), strict=True):
-        runs = [trace for group in common for row in group.rows if row.controller == name for trace in row.finished]
+        mine = [row for group in common for row in group.rows if row.controller == name]
         rows.append(
             {
                 "controller": name,
                 "cells": len(common),
-                "runs": len(runs),
-                "failed": int(sum(summarize(trace)["failure"] for trace in runs)),
+                "runs": sum(len(row.finished) for row in mine),
+                "failed": int(sum(sum(row.stats["failure"].values) for row in mine)),
                 **{metric: _mean([cell[name] for cell in costs[metric]]) for metric in METRICS_IN_ALL},
                 "mean_rank": place,
             }
@@ -83,12 +83,14 @@ def overall(traces: Iterable[Trace]) -> list[dict[str, Any]]:
 
 
 def _costs(group: Group, metric: str) -> dict[str, float]:
-    return {row.controller: median(_cost(trace, metric) for trace in row.finished) for row in group.rows}
+    return {
+        row.controller: median(map(_cost, row.stats[metric].values, row.finished)) for row in group.rows if row.finished
+    }
 
 
-def _cost(trace: Trace, metric: str) -> float:
-    initial, value = trace.initial_val.get("loss", math.inf), summarize(trace)[metric]
-    return min(value, initial) if math.isfinite(value) else initial
+def _cost(value: float, trace: Trace) -> float:
+    initial = trace.initial_val.get("loss", math.inf)
+    return float(at_worst(value, initial)) if math.isfinite(initial) else math.inf
 
 
 def _mean(values: Sequence[float]) -> float:

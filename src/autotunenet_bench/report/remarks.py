@@ -6,9 +6,8 @@ from collections.abc import Iterable, Sequence
 
 from autotunenet_bench.report.aggregate import Group, Row
 from autotunenet_bench.results.trace import Trace
-
-MIN_SEEDS = 10
-"""Seeds below which a report warns against claims."""
+from autotunenet_bench.statistics.claims import MIN_SEEDS
+from autotunenet_bench.statistics.paired import smallest_p
 
 
 def remarks(row: Row) -> list[str]:
@@ -40,7 +39,7 @@ def num_seeds(runs: Iterable[Trace]) -> str:
 def seeds_remark(groups: Sequence[Group]) -> str:
     """What the smallest number of finished seeds cannot show; empty from `MIN_SEEDS` on, and without runs.
 
-    The bound is that of a paired, two-sided sign-flip test: with n pairs no p-value is below ``2 / 2**n``.
+    The bound is that of a paired, two-sided sign-flip test.
     """
     counts = [len({run.spec["seed"] for run in row.finished}) for group in groups for row in group.rows]
     fewest = min(counts, default=MIN_SEEDS)
@@ -50,7 +49,7 @@ def seeds_remark(groups: Sequence[Group]) -> str:
     if fewest < 2:
         bound = "from one pair of runs nothing can be told apart from chance"
     else:
-        bound = f"the smallest two-sided p-value that a paired sign-flip test can reach is {2 / 2**fewest:.3g}"
+        bound = f"the smallest two-sided p-value that a paired sign-flip test can reach is {smallest_p(fewest):.3g}"
     return (
         f"At least one controller has only {seeds}: {bound}. With fewer than {MIN_SEEDS} seeds these numbers show what "
         "happened in these runs; they do not show that one controller is better than another. A marked value is the "

@@ -37,9 +37,8 @@ def summary_table(traces: Iterable[Trace]) -> SummaryTable:
 
     Where there are several, a last block is over all of them; beyond `MAX_BLOCKS` it is the only one.
     """
-    runs = list(traces)
-    groups = tuple(aggregate(runs))
-    return SummaryTable(groups, tuple(overall(runs)) if len(groups) > 1 else ())
+    groups = tuple(aggregate(traces))
+    return SummaryTable(groups, tuple(overall(groups)) if len(groups) > 1 else ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +60,8 @@ class SummaryTable:
         else:
             words = [text for group in self.groups for text in _remarks(group)]
             yield f"{len(self.groups)} tables by task and regime, and {len(words)} remarks on them, are in the report."
-            yield Text()
         if self.overall:
+            yield Text()
             yield Text("over all tasks and regimes", style="bold cyan")
             yield _overall_block(self.overall, self._name_width(options))
             yield Text(_OVERALL_LEGEND.format(self.overall[0]["cells"]), style="dim")
