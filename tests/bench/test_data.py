@@ -13,11 +13,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from autotunenet_bench.data import DataError, DataSource, mnist
 from autotunenet_bench.data.digits import load_digits
 from autotunenet_bench.data.mnist import decode_mnist, load_mnist
+from autotunenet_bench.data.splits import stratified_split, three_way_split
 
 NUM_IMAGES = 60
 
@@ -124,6 +127,56 @@ def test_digits_are_sized_normalised_and_stratified():
     assert 35 <= min(data.val.targets.bincount()) <= max(data.val.targets.bincount()) <= 37
     assert abs(data.train.inputs.mean()) < 0.01
     assert abs(data.train.inputs.std() - 1) < 0.01
+
+
+# -- the test part ---------------------------------------------------------------------------------------------------
+
+mnist_5k = functools.partial(load_mnist, DataSource())
+
+
+@pytest.mark.parametrize(
+    ("load", "num_train", "num_val", "num_test"), [(mnist_5k, 3000, 1000, 1000), (load_digits, 1077, 360, 360)]
+)
+def test_a_test_part_is_taken_from_the_training_examples_and_leaves_validation_alone(
+    load, num_train, num_val, num_test
+):
+    without, _ = load(batch_size=32)
+    data, info = load(batch_size=32, num_test=num_test)
+    assert (info.num_train, info.num_val, info.num_test) == (num_train, num_val, num_test)
+    assert [part.num_examples for part in (data.train, data.val, data.test)] == [num_train, num_val, num_test]
+    assert torch.equal(data.val.inputs, without.val.inputs)
+    kept = {row.numpy().tobytes() for row in without.train.inputs}
+    parts = [{row.numpy().tobytes() for row in part.inputs} for part in (data.train, data.test)]
+    assert parts[0] | parts[1] == kept
+    counts = data.test.targets.bincount()
+    assert counts.max() - counts.min() <= 2
+
+
+def test_the_test_images_of_the_source_are_the_test_where_there_are_any(tmp_path, images):
+    write_parquet(tmp_path / "train-00000-of-00001.parquet", *images[0:2])
+    write_parquet(tmp_path / "test-00000-of-00001.parquet", images[0][:20], images[1][:20])
+    for num_test in (0, 30):
+        data, info = load_mnist(DataSource(tmp_path), 8, num_test)
+        assert info.num_test == data.test.num_examples == 20
+        assert info.num_train + info.num_val == len(images[1])
+        assert data.test.targets.tolist() == images[1][:20].tolist()
+
+
+@pytest.mark.parametrize("load", [mnist_5k, load_digits])
+def test_a_test_part_that_leaves_nothing_to_train_on_is_refused(load):
+    with pytest.raises(
+        DataError, match=r"num_test must be in \[0, \d+\] so that training examples are left, got 5000; lower"
+    ):
+        load(batch_size=32, num_test=5000)
+
+
+@given(st.lists(st.integers(0, 4), min_size=12, max_size=80), st.integers(1, 4), st.integers(0, 4))
+def test_three_parts_are_every_example_once(labels, num_val, num_test):
+    labels = np.array(labels, dtype=np.uint8)
+    parts = three_way_split(labels, num_val, num_test)
+    assert sorted(np.concatenate(parts).tolist()) == list(range(len(labels)))
+    assert [len(part) for part in parts] == [len(labels) - num_val - num_test, num_val, num_test]
+    assert parts[1].tolist() == stratified_split(labels, num_val)[1].tolist()
 
 
 # -- the user's folder -----------------------------------------------------------------------------------------------

@@ -62,6 +62,8 @@ GOLDEN = {
     "best_val_loss": 1.5,
     "final_val_accuracy": 0.75,
     "best_val_accuracy": 0.75,
+    "final_test_loss": NAN,  # no test part
+    "final_test_accuracy": NAN,
     "cumulative_val_loss": 4.5,
     "post_trigger_val_loss": 2.25,  # no trigger: the mean of all
     "anytime_val_loss": 1.0,  # (5 x 2 + 5 x min(3, 2)) / (10 x 2): what is held in epoch e was measured before it
@@ -155,6 +157,7 @@ def test_before_the_first_epoch_what_is_unknown_is_nan():
         *("final_val_loss", "best_val_loss", "final_val_accuracy", "best_val_accuracy", "cumulative_val_loss"),
         *("post_trigger_val_loss", "failure", "adaptation_frequency", "anytime_val_loss", "steps_to_target"),
         *("lr_oscillations", "recovery_steps", "settling_steps", "post_shift_degradation", "peak_memory"),
+        *("final_test_loss", "final_test_accuracy"),
         *("train_flops", "eval_flops", "total_flops", "compute_adjusted_val_loss"),
     }
 
@@ -167,6 +170,30 @@ def test_a_task_without_accuracy_has_none():
     values = summarize(Trace.from_events({}, events))
     assert math.isnan(values["final_val_accuracy"])
     assert values["final_val_loss"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("test", "loss", "accuracy"),
+    [
+        ({"loss": 0.7, "accuracy": 0.9}, 0.7, 0.9),
+        ({"loss": NAN, "accuracy": NAN}, 2.0, 0.1),  # lost: no better than untrained
+        ({"loss": 0.7}, 0.7, NAN),
+        ({}, NAN, NAN),
+    ],
+)
+def test_the_finished_model_is_tested_once(test, loss, accuracy):
+    start = {"event": "start", "environment": {}, "hyperparams": {}, "val": {"loss": 2.0, "accuracy": 0.1}}
+    end = {"event": "end", "num_restarts": 0, "weights_sha256": "00", "test": test}
+    values = summarize(Trace.from_events({"seed": 0}, [start, epoch(1, [1.0], 1.0, 0.5), end]))
+    assert values["final_test_loss"] == pytest.approx(loss, nan_ok=True)
+    assert values["final_test_accuracy"] == pytest.approx(accuracy, nan_ok=True)
+
+
+def test_a_damaged_test_is_refused_in_words():
+    start = {"event": "start", "environment": {}, "hyperparams": {}, "val": {"loss": 2.0}}
+    end = {"event": "end", "num_restarts": 0, "weights_sha256": "00", "test": 0.7}
+    with pytest.raises(ValueError, match=r"row 2 of the events \('end'\) is malformed: its 'test' must be an object"):
+        Trace.from_events({"seed": 0}, [start, end])
 
 
 def test_fill_with_worst_leaves_finite_values_alone():

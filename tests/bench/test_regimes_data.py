@@ -31,7 +31,7 @@ def make_data(shape=(2, 6, 6), num_train=200, num_val=100, num_classes=10):
         inputs.view(num, -1)[:, 0] = torch.arange(num) / num
         return TensorBatches(inputs, torch.arange(num) % num_classes, 16, seed)
 
-    return TaskData(part(num_train, 1), part(num_val, None))
+    return TaskData(part(num_train, 1), part(num_val, None), part(num_val, None))
 
 
 def shifted(kind, data=None, *, epoch=6, seed=0, **fields):
@@ -40,6 +40,16 @@ def shifted(kind, data=None, *, epoch=6, seed=0, **fields):
     regime = DataShift(kind=kind, **fields).start(TEN, seed)
     enter(regime, epoch, data)
     return data
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("given", [None, True, False])
+def test_the_test_part_goes_with_validation_but_its_labels_stay_clean(kind, given):
+    data, untouched = shifted(kind, shift_validation=given), make_data()
+    goes_along = DataShift(kind=kind, shift_validation=given).shift_validation and not kind.endswith("label_noise")
+    assert is_equal(data.test, untouched.test) is not goes_along
+    if kind in ("pixel_permutation", "rotation"):
+        assert goes_along is (given is not False)
 
 
 def enter(regime, epoch, data):

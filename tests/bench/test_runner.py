@@ -188,7 +188,7 @@ def test_another_number_of_threads_is_refused(tmp_path):
 
 
 def test_a_finished_run_keeps_no_checkpoint_and_its_metrics_are_finite(tmp_path):
-    folder = run(make_spec("heuristic"), tmp_path / "run")
+    folder = run(make_spec("heuristic", num_test=200), tmp_path / "run")
     assert folder.status() == "done"
     assert not (folder.path / "checkpoint.pt").exists()
     summary = summarize(folder.trace())
@@ -196,7 +196,7 @@ def test_a_finished_run_keeps_no_checkpoint_and_its_metrics_are_finite(tmp_path)
 
 
 def test_a_diverging_run_is_written_to_its_end(tmp_path):
-    spec = make_spec("fixed", regime="stationary", optimizer="sgd", lr=100.0)
+    spec = make_spec("fixed", regime="stationary", optimizer="sgd", lr=100.0, num_test=200)
     trace = run(spec, tmp_path / "run").trace()
     assert trace.finished
     assert len(trace.epochs) == NUM_EPOCHS
@@ -451,3 +451,21 @@ def test_a_checkpoint_of_before_passes_were_counted_goes_on_from_its_steps():
     resumed = make_training(regime="stationary")
     resumed.load_state_dict(state)
     assert resumed._passes == training._step
+
+
+def test_the_finished_model_is_tested_on_what_no_controller_has_seen(tmp_path):
+    spec = make_spec("fixed", "stationary", num_test=200)
+    trace = run(spec, tmp_path).trace()
+    assert (spec.data.num_train, spec.data.num_val, spec.data.num_test) == (1237, 360, 200)
+    assert trace.test.keys() == {"loss", "accuracy"}
+    assert trace.test["loss"] < 0.8 * trace.initial_val["loss"]
+    assert trace.test != trace.epochs[-1].val
+    assert spec.task.display == "digits_mlp"
+
+
+def test_a_run_without_a_test_part_has_the_id_that_it_had_before_there_were_any():
+    spec = make_spec("fixed", "stationary")
+    stored = spec.model_dump(mode="json")
+    assert "num_test" not in stored["task"] | stored["data"]
+    assert type(spec).model_validate_json(spec.model_dump_json()) == spec
+    assert make_spec("fixed", "stationary", num_test=5).run_id != spec.run_id

@@ -272,6 +272,7 @@ def make_trace(losses, val):
     ]
     trigger = {"event": "trigger", "epoch": 2, "step": 2, "description": "something changes"}
     end = {"event": "end", "num_restarts": 0, "weights_sha256": "00", "clock": {"peak_memory_bytes": 2**28}}
+    end["test"] = val[-1]
     events = [start, epochs[0], *({"event": "decision", **d.to_record()} for d in decisions), trigger, *epochs[1:], end]
     return Trace.from_events({"seed": 0, "num_epochs": len(epochs)}, events)
 

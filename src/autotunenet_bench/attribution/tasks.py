@@ -22,7 +22,7 @@ class _Digits(Task):
 
     def load(self, source: DataSource) -> tuple[TaskData, DataInfo]:
         """Return the digits inside scikit-learn, whatever `source` says."""
-        return load_digits(self.batch_size)
+        return load_digits(self.batch_size, self.num_test)
 
 
 class DigitsBatchNorm(_Digits):

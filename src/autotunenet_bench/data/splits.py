@@ -38,6 +38,35 @@ def stratified_split(labels: NDArray[np.uint8], num_val: int) -> tuple[NDArray[n
     return np.setdiff1d(np.arange(len(labels)), val, assume_unique=True), val
 
 
+def three_way_split(labels: NDArray[np.uint8], num_val: int, num_test: int) -> tuple[NDArray[np.intp], ...]:
+    """Split examples into training, validation and test parts, each with every class's share.
+
+    The validation part is that of `stratified_split`, whatever `num_test` is: the test part is taken from what would
+    be trained on otherwise, and so a run without one goes on as ever.
+
+    Args:
+        labels: Shape ``(n,)``.
+        num_val: Validation examples, at least 1.
+        num_test: Test examples, from 0.
+
+    Returns:
+        Indices of the training, the validation and the test examples; each ascending, together every index once.
+
+    Raises:
+        ValueError: If no training or no validation example would be left.
+
+    >>> [part.tolist() for part in three_way_split(np.array([0, 0, 0, 0, 1, 1, 1, 1]), num_val=2, num_test=2)]
+    [[0, 3, 4, 7], [2, 6], [1, 5]]
+    """
+    rest, val = stratified_split(labels, num_val)
+    if num_test == 0:
+        return rest, val, np.empty(0, dtype=np.intp)
+    if not 0 < num_test < len(rest):
+        raise ValueError(f"num_test must be in [0, {len(rest) - 1}] so that training examples are left, got {num_test}")
+    train, test = stratified_split(labels[rest], num_test)
+    return rest[train], val, rest[test]
+
+
 def _quotas(counts: NDArray[np.intp], total: int) -> NDArray[np.intp]:
     """Share `total` among classes in proportion to `counts`, by the method of the largest remainder."""
     # In whole numbers: exact, and so the same everywhere. Ties go to the lower class.

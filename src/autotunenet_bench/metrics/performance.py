@@ -1,4 +1,4 @@
-"""How good the model became, and how soon. All of it on validation data."""
+"""How good the model became, and how soon. On validation data, but for the test of the finished model."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from autotunenet_bench.metrics.base import (
     Direction,
     Metric,
     charged_losses,
+    fill_with_worst,
     first_step_at,
     val_accuracies,
     val_losses,
@@ -43,6 +44,25 @@ def final_val_accuracy(trace: Trace) -> float:
 def best_val_accuracy(trace: Trace) -> float:
     """Highest validation accuracy after any epoch; NaN before the first one is over."""
     return max(val_accuracies(trace), default=math.nan)
+
+
+def final_test_loss(trace: Trace) -> float:
+    """Loss of the finished model on the test part, which nobody has seen before; NaN where the data have none.
+
+    What is not finite counts as the validation loss before training, as everywhere.
+    """
+    return _tested(trace, "loss", Direction.MIN)
+
+
+def final_test_accuracy(trace: Trace) -> float:
+    """Accuracy of the finished model on the test part; NaN where the data have none."""
+    return _tested(trace, "accuracy", Direction.MAX)
+
+
+def _tested(trace: Trace, key: str, direction: Direction) -> float:
+    if key not in trace.test:
+        return math.nan
+    return fill_with_worst([trace.test[key]], trace.initial_val.get(key, math.nan), direction)[0]
 
 
 def cumulative_val_loss(trace: Trace) -> float:
@@ -116,6 +136,22 @@ METRICS = (
         direction=Direction.MAX,
         description="Highest validation accuracy after any epoch.",
         formula="max over e of A_e",
+    ),
+    Metric(
+        name="final_test_loss",
+        function=final_test_loss,
+        unit="loss",
+        direction=Direction.MIN,
+        description="Loss of the finished model on test data that no controller has seen.",
+        formula="mean cross entropy on the test part after epoch E, L_0 where it is not finite",
+    ),
+    Metric(
+        name="final_test_accuracy",
+        function=final_test_accuracy,
+        unit="fraction",
+        direction=Direction.MAX,
+        description="Accuracy of the finished model on test data that no controller has seen.",
+        formula="share of the test part that is classified rightly after epoch E",
     ),
     Metric(
         name="cumulative_val_loss",

@@ -130,13 +130,16 @@ class CompoundRegime(Regime):
             TypeError: If the data are not held in memory or not of the sort that a part needs.
             ValueError: If a part does not fit the data or the optimizer.
         """
-        train, val = (as_tensor_batches(part, "compound").pristine for part in (data.train, data.val))
-        staged = TaskData(train, val)
+        pristine = {
+            name: as_tensor_batches(part, "compound").pristine for name, part in vars(data).items() if part is not None
+        }
+        staged = TaskData(**pristine)
         for number, regime in enumerate(self.parts):
-            staged.train = self._as_untouched(staged.train, f"train/{number}")
-            staged.val = self._as_untouched(staged.val, f"val/{number}")
+            for name in pristine:
+                setattr(staged, name, self._as_untouched(getattr(staged, name), f"{name}/{number}"))
             regime.apply(epoch, model, staged, optimizer)
-        data.train, data.val = _made_from(staged.train, train), _made_from(staged.val, val)
+        for name, untouched in pristine.items():
+            setattr(data, name, _made_from(getattr(staged, name), untouched))
 
     def training_loss(self, loss: Tensor, step: int) -> Tensor:
         """Return what the parts, one after the other, make of the loss that is differentiated."""

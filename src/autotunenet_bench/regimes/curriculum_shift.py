@@ -166,6 +166,8 @@ class CurriculumShiftRegime(TriggeredRegime):
         data.train = self._in_epoch(epoch, train, train, "train")
         if self.shift_validation:
             data.val = self._in_epoch(epoch, as_tensor_batches(data.val, words).pristine, train, "val")
+            if data.test is not None:
+                data.test = self._in_epoch(epoch, as_tensor_batches(data.test, words).pristine, train, "test")
 
     @property
     def description(self) -> str:

@@ -27,7 +27,7 @@ KindName = Literal[
 ]
 
 Shift = Callable[[TensorBatches, float, int, str, TensorBatches], TensorBatches]
-"""From untouched batches, a severity above 0, a seed, the part ("train" or "val") and the untouched training data."""
+"""From untouched batches, a severity above 0, a seed, the part ("train", "val", "test"), the training data."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,8 @@ class Kind:
         check: Raises where the data are not of the sort that is needed; asked in every epoch, also before the trigger.
         words: What happens at a severity.
         shifts_validation: Whether the validation data shift along where the config does not say so. They do where what
-            is to be learnt would be another task otherwise.
+            is to be learnt would be another task otherwise. The test data go with them, but for labels: these are
+            always tested clean.
         changes: What is said to change: "labels" or "data".
         is_share: Whether the severity is a share of the training examples.
     """
@@ -179,6 +180,8 @@ class DataShiftRegime(TriggeredRegime):
         data.train = self._in_epoch(epoch, train, train, "train")
         if self.shift_validation:
             data.val = self._in_epoch(epoch, as_tensor_batches(data.val, words).pristine, train, "val")
+            if data.test is not None and KINDS[self.kind].changes != "labels":
+                data.test = self._in_epoch(epoch, as_tensor_batches(data.test, words).pristine, train, "test")
         if KINDS[self.kind].is_share:
             self._counts = f" ({num_replaced(self.severity, train.num_examples):,} of {train.num_examples:,})"
 

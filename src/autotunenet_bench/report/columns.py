@@ -74,6 +74,8 @@ MAIN_COLUMNS = (
 """What a reader asks first; narrow enough for a terminal of 100 columns."""
 
 DETAIL_COLUMNS = (
+    Column(head="test loss", metric="final_test_loss"),
+    Column(head="test accuracy", unit="%", metric="final_test_accuracy", scale=100.0, num_decimals=2),
     Column(head="best accuracy", unit="%", metric="best_val_accuracy", scale=100.0, num_decimals=2),
     Column(head="anytime loss", unit="% of first", metric="anytime_val_loss", scale=100.0, num_decimals=1),
     Column(head="to half the loss", unit="steps, median", metric="steps_to_target"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from autotunenet.types import Action, Decision
@@ -87,6 +87,8 @@ class Trace:
         wall_seconds: Training, validation and control, summed over the epochs; interruptions do not count.
         finished: Whether the run came to its end.
         flops: None for a run of before they were recorded.
+        test: Metrics of the finished model on the test part; empty where the data have none, and while `finished` is
+            false.
         peak_memory_bytes: Most memory that the process of the run ever held, as the system has it; None where it does
             not say, and while `finished` is false.
     """
@@ -104,6 +106,7 @@ class Trace:
     finished: bool
     flops: Flops | None = None
     peak_memory_bytes: int | None = None
+    test: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def losses(self) -> list[float]:
@@ -157,6 +160,8 @@ class Trace:
                     epochs.append(_epoch_record(event, len(epochs) + 1))
                 elif kind == "end":
                     _require(event, "num_restarts", "weights_sha256")
+                    if not isinstance(event.get("test", {}), Mapping):
+                        raise TypeError("its 'test' must be an object")
                     end = event
             except (AttributeError, KeyError, TypeError, ValueError) as error:
                 fault = f"it has no key {error}" if isinstance(error, KeyError) else str(error)
@@ -177,6 +182,7 @@ class Trace:
             finished=end is not None,
             flops=flops,
             peak_memory_bytes=end.get("clock", {}).get("peak_memory_bytes") if end else None,
+            test=end.get("test", {}) if end else {},
         )
 
 

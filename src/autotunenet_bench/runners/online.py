@@ -18,7 +18,7 @@ from autotunenet_bench.data import DataSource, stream_seed
 from autotunenet_bench.environment import environment
 from autotunenet_bench.results import RunFolder
 from autotunenet_bench.runners.flops import measure_flops
-from autotunenet_bench.types import Event, EventSink, Horizon, TaskData
+from autotunenet_bench.types import Batches, Event, EventSink, Horizon, TaskData
 
 HISTORY_SIZE = 1_000
 """Decisions that the tuner itself remembers; every one of them stands in the event file."""
@@ -88,7 +88,7 @@ class Training:
 
     def start_event(self) -> Event:
         """Return the row before the first step."""
-        val = self._validate()
+        val = self._evaluate(self._workload.data.val)
         hyperparams = self._run.get_hyperparams()
         flops = asdict(measure_flops(self._task, self._workload.model, self._workload.data))
         row = {"environment": environment(), "hyperparams": hyperparams, "val": val, "flops": flops}
@@ -102,7 +102,7 @@ class Training:
         events += [_decision_event(decision) for decision in decisions]
 
         started = perf_counter()
-        val = self._validate()
+        val = self._evaluate(self._workload.data.val)
         evaluated = perf_counter()
         hyperparams = self._run.get_hyperparams()
         metrics = {"val_loss": val["loss"], "val_accuracy": val["accuracy"], "train_loss": sum(losses) / len(losses)}
@@ -122,8 +122,10 @@ class Training:
         return [*events, _decision_event(decision)] if decision else events
 
     def end_event(self) -> Event:
-        """Return the row after the last epoch."""
-        row = {"num_restarts": 0, "weights_sha256": weights_sha256(self._workload.model)}
+        """Return the row after the last epoch; with the test of the model, where there is something to test it on."""
+        row: Event = {"num_restarts": 0, "weights_sha256": weights_sha256(self._workload.model)}
+        if self._workload.data.test is not None:
+            row["test"] = self._evaluate(self._workload.data.test)
         return {"event": "end", **row, "clock": {"peak_memory_bytes": peak_memory_bytes()}}
 
     def state_dict(self) -> dict[str, Any]:
@@ -156,9 +158,9 @@ class Training:
 
         model.register_forward_hook(count)
 
-    def _validate(self) -> dict[str, float]:
+    def _evaluate(self, batches: Batches) -> dict[str, float]:
         with self._stepping.evaluating() as model:
-            return self._task.evaluate(model, self._workload.data.val)
+            return self._task.evaluate(model, batches)
 
     def _apply_regime(self) -> list[Event]:
         workload = self._workload

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import SGD, Adam, AdamW, Optimizer
@@ -38,6 +45,12 @@ class Task(BaseModel, ABC):
     momentum: float = Field(0.9, ge=0, lt=1, description="momentum of sgd; the first beta of adam and adamw")
     weight_decay: float | None = Field(None, ge=0, description="null: 0.01 for adamw, 0 for the others")
     batch_size: int = Field(64, ge=1, description="training examples a step")
+    num_test: int = Field(
+        0,
+        ge=0,
+        description="training examples kept for a test of the finished model, which no controller sees; not used where "
+        "the data at hand have a test part of their own",
+    )
 
     @model_validator(mode="after")
     def _check_initial_point(self) -> Task:
@@ -46,10 +59,16 @@ class Task(BaseModel, ABC):
             raise ValueError(f"the initial lr {lr:g} of {self.name} lies outside of its space, {allowed}; change it")
         return self
 
+    @model_serializer(mode="wrap")
+    def _leave_out_unused(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Write `num_test` only where it is used: an id is a hash of that, and earlier runs keep theirs."""
+        values: dict[str, Any] = handler(self)
+        return {key: value for key, value in values.items() if key != "num_test" or value}
+
     @property
     def display(self) -> str:
         """The name in tables and plots: the label, or the name and whatever differs from its default."""
-        fields = type(self).model_fields.items()
+        fields = [item for item in type(self).model_fields.items() if item[0] != "num_test"]  # not what is trained
         changed = [f"{key} {value}" for key, field in fields if (value := getattr(self, key)) != field.default]
         return self.label or ", ".join([self.name, *changed])
 
@@ -93,7 +112,7 @@ class Task(BaseModel, ABC):
             torch.default_generator.manual_seed(stream_seed(seed, "init"))
             model = self.build_model()
         train = as_tensor_batches(data.train, self.name).shuffled(stream_seed(seed, "order"))
-        return Workload(model, self._build_optimizer(model, hyperparams), TaskData(train, data.val))
+        return Workload(model, self._build_optimizer(model, hyperparams), TaskData(train, data.val, data.test))
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """Return the loss that is minimised: the mean cross entropy of a batch, a scalar with a graph."""
