@@ -1,0 +1,50 @@
+"""What long suites have measured is kept, and its tables can be made again."""
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from autotunenet_bench.config import SuiteConfig
+from autotunenet_bench.data import DataSource
+from autotunenet_bench.suite import run_suite
+
+ROOT = Path(__file__).resolve().parents[2]
+KEPT = sorted((ROOT / "docs" / "measured").glob("*.csv"))
+
+
+def measured(*args):
+    words = [sys.executable, str(ROOT / "benchmarks" / "measured.py"), *map(str, args)]
+    return subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
+
+
+@pytest.mark.slow
+def test_finished_runs_are_kept_once_and_tabulated(tmp_path):
+    tasks = ({"name": "digits_mlp", "lr": 0.001}, {"name": "digits_mlp", "lr": 10.0})
+    config = SuiteConfig(
+        tasks=tasks, regimes=("stationary",), controllers=("fixed", "cosine"), num_epochs=1, seeds=(0, 1)
+    )
+    run_suite(config, tmp_path / "results", DataSource(), num_workers=1)
+    file = tmp_path / "kept" / "runs.csv"
+    for new in (8, 0):
+        done = measured("keep", tmp_path / "results", file, "--commit", "abc")
+        assert (done.returncode, f"8 finished runs, {new} of them new; 8 rows" in done.stderr) == (0, True)
+    with file.open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert {(row["lr"], row["commit"], row["initial_val_loss"] > "2") for row in rows} == {
+        ("0.001", "abc", True),
+        ("10", "abc", True),
+    }
+    done = measured("table", file, "--by", "start")
+    assert done.stdout.startswith("2 cells, seeds [0, 1], 4 runs a method, commits abc\n")
+    assert "| failed, of 4 | 2 | 2 |" in done.stdout
+    assert measured("table", file, "--where", "mnist").returncode != 0
+
+
+@pytest.mark.parametrize("file", KEPT, ids=[file.stem for file in KEPT])
+def test_what_is_kept_can_be_tabulated(file):
+    done = measured("table", file)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "**all**" in done.stdout
