@@ -34,7 +34,7 @@ class Compound(TimedConfig):
     """
 
     name: Literal["compound"] = "compound"
-    parts: tuple[Annotated[TriggeredConfig, Member("part", PARTS)], ...] = Field(
+    parts: tuple[Annotated[TriggeredConfig, Member("part", PARTS, TriggeredConfig)], ...] = Field(
         min_length=2,
         description="what happens together: regimes with a severity, of different kinds, without triggers of their own",
     )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 from autotunenet import testing as core
 from autotunenet.controllers import Controller
 from autotunenet_bench.config import ConfigError
 from autotunenet_bench.controllers.base import ControllerConfig
+from autotunenet_bench.controllers.own import config_of
 from autotunenet_bench.regimes import REGIMES, RegimeConfig, Stationary
 from autotunenet_bench.tasks import DigitsMlp
 from autotunenet_bench.testing.members import MEMBER_RULES
@@ -27,7 +29,7 @@ def keeps_the_contract_of_the_core(subject: Subject) -> None:
         with generators_left_alone():
             built = config.build(horizon, SPACE, seed=3)
         require(isinstance(built, Controller), f"build() returned {built!r}, which is no autotunenet Controller")
-        core.check_controller(lambda horizon=horizon: config.build(horizon, SPACE, seed=3))
+        core.check_controller(partial(config.build, horizon, SPACE, seed=3))
 
 
 def has_a_control_interval(subject: Subject) -> None:
@@ -118,11 +120,11 @@ CONTROLLER_RULES = (
 )
 
 
-def check_controller(member: type[ControllerConfig], **fields: object) -> None:
+def check_controller(member: type[ControllerConfig] | type[Controller], **fields: object) -> None:
     """Check a controller of the benchmark against every rule of its family; makes some fifty short runs.
 
     Args:
-        member: The config class.
+        member: The config class, or a controller of the core, whose keys are its arguments.
         **fields: Keys that it is made with.
 
     Raises:
@@ -131,4 +133,5 @@ def check_controller(member: type[ControllerConfig], **fields: object) -> None:
     >>> from autotunenet_bench.controllers.fixed import FixedConfig
     >>> check_controller(FixedConfig)
     """
-    hold(CONTROLLER_RULES, Subject(member, fields))
+    model = config_of(member) if issubclass(member, Controller) else member
+    hold(CONTROLLER_RULES, Subject(model, fields))

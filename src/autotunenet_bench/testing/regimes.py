@@ -157,7 +157,7 @@ def _config(subject: Subject, severity: float = SEVERITY, **fields: Any) -> Any:
     return subject.make(**({"severity": severity} if subject.has("severity") else {}), **fields)
 
 
-def _profiles(subject: Subject) -> list[dict[str, str]]:
+def _profiles(subject: Subject) -> list[dict[str, Any]]:
     """Return the profiles that the regime can have, as fields; one that leaves a trace strikes at once or never."""
     has_one = subject.has("profile") and not _config(subject).leaves_a_trace
     return [{}, {"profile": "ramp"}, {"profile": "recurring"}] if has_one else [{}]
@@ -179,7 +179,7 @@ def _in(epochs: list[int]) -> str:
     return f"something happens in {'epoch' if len(epochs) == 1 else 'epochs'} {', '.join(map(str, epochs))}"
 
 
-def _with(profile: dict[str, str]) -> str:
+def _with(profile: dict[str, Any]) -> str:
     return f" with profile {profile['profile']}" if profile else ""
 
 
@@ -214,5 +214,4 @@ def check_regime(member: type[RegimeConfig], **fields: Any) -> None:
     >>> from autotunenet_bench.regimes import Stationary
     >>> check_regime(Stationary)
     """
-    for subject in subjects(member, **fields):
-        hold(REGIME_RULES, subject)
+    hold(REGIME_RULES, *subjects(member, **fields))

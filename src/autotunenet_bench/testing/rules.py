@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from pydantic import BaseModel
 
+from autotunenet_bench.data import DataSource
+
 
 @dataclass(frozen=True, eq=False)
 class Subject:
@@ -20,11 +22,13 @@ class Subject:
     Attributes:
         member: The config class.
         fields: Keys that it is made with wherever a rule makes one.
+        source: Where data may come from.
         remembered: What rules have made and may use again, such as the data of a task.
     """
 
     member: type[BaseModel]
     fields: Mapping[str, Any] = field(default_factory=dict)
+    source: DataSource = field(default_factory=DataSource)
     remembered: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def make(self, **fields: Any) -> Any:
@@ -78,31 +82,40 @@ class Finding:
         return not self.reason
 
 
-def findings(rules: Sequence[Rule], subject: Subject) -> Iterator[Finding]:
+def findings(rules: Sequence[Rule], *subjects: Subject) -> Iterator[Finding]:
     """Check one rule after the other; an exception of the member's own breaks the rule like a wrong answer.
 
     The first rule is that it can be made at all; where that is broken there is nothing else to look at.
+
+    Args:
+        rules: The contract.
+        subjects: The member, or every kind of it: a rule is kept where all of them keep it.
     """
     for number, rule in enumerate(rules):
-        reason = ""
-        try:
-            rule.check(subject)
-        except AssertionError as error:
-            reason = str(error) or "an assertion failed"
-        except Exception as error:  # the member is anybody's: whatever it raises is a finding
-            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        reason = next(filter(None, (_reason(rule, subject) for subject in subjects)), "")
         yield Finding(rule, reason)
         if reason and number == 0:
             return
 
 
-def hold(rules: Sequence[Rule], subject: Subject) -> None:
+def _reason(rule: Rule, subject: Subject) -> str:
+    kind = f"kind {subject.fields['kind']}: " if "kind" in subject.fields else ""
+    try:
+        rule.check(subject)
+    except AssertionError as error:
+        return f"{kind}{error or 'an assertion failed'}"
+    except Exception as error:  # the member is anybody's: whatever it raises is a finding
+        return f"{kind}{type(error).__name__}: {' '.join(str(error).split())}"
+    return ""
+
+
+def hold(rules: Sequence[Rule], *subjects: Subject) -> None:
     """Check every rule.
 
     Raises:
         AssertionError: For the first rule that is broken, with the reason and the mend.
     """
-    for finding in findings(rules, subject):
+    for finding in findings(rules, *subjects):
         require(finding.is_ok, f"{finding.rule.text} {finding.reason}; {finding.rule.mend}")
 
 

@@ -42,12 +42,13 @@ class DigitsImages(DigitsMlp):
     def load(self, source: DataSource) -> tuple[TaskData, DataInfo]:
         """Return the digits inside scikit-learn as images."""
         data, info = load_digits(self.batch_size)
-        parts = (as_tensor_batches(part, self.name) for part in (data.train, data.val))
-        return TaskData(*(replace(part, inputs=part.inputs.view(-1, 1, 8, 8)) for part in parts)), info
+        train, val = (as_tensor_batches(part, self.name) for part in (data.train, data.val))
+        train, val = (replace(part, inputs=part.inputs.view(-1, 1, 8, 8)) for part in (train, val))
+        return TaskData(train, val), info
 
     def build_model(self) -> nn.Module:
         """Return the network; inputs ``(n, 1, 8, 8)``, logits ``(n, 10)``."""
-        return nn.Sequential(nn.Flatten(), *super().build_model())
+        return nn.Sequential(nn.Flatten(), super().build_model())
 
 
 @dataclass(frozen=True, slots=True)
