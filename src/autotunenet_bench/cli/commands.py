@@ -174,6 +174,33 @@ def check(
 
 
 @app.command()
+def schema(
+    out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write it to FILE instead.")] = None,
+) -> None:
+    """Print the JSON schema of configs, for editors.
+
+    \b
+    Examples:
+      autotunenet-bench schema
+      autotunenet-bench schema --out config.schema.json
+
+    \b
+    An editor that knows YAML language servers completes and checks a config whose first
+    line is `# yaml-language-server: $schema=config.schema.json`.
+    """  # noqa: D301
+    with interruptible():
+        from autotunenet_bench.config.schema import schema_text
+
+        if out is None:
+            say(schema_text().rstrip("\n"))
+            return
+        with system_errors(out, "name another file with --out"):
+            out.parent.mkdir(parents=True, exist_ok=True)
+            out.write_text(schema_text(), encoding="utf-8")
+        say(f"Schema: {out}")
+
+
+@app.command()
 def report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder of results, such as results/demo.")],
     out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Also put the page here.")] = None,
