@@ -55,13 +55,14 @@ def schema_text() -> str:
 def _family(member: Member, definitions: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     """Yield a definition of every member of a family, of a class of one's own, and of any of them."""
     family = member.family
-    for name, model in list(member.registry.items()):
-        yield f"{family}.{name}", _member(name, model, definitions)
+    folder = REGIME.family if member is PART else family  # a part is a regime
+    for name, model in member.registry.items():
+        yield f"{folder}.{name}", _member(name, model, definitions)
     own = {"type": "string", "pattern": PATTERN, "description": f"a {family} of your own, module:Class"}
     yield f"{family}.own", {"type": "object", "properties": {"name": own}, "required": ["name"]}
     names = {"enum": list(member.registry), "description": f"the {family} with its defaults"}
-    mappings = [{"$ref": f"#/$defs/{family}.{name}"} for name in (*member.registry, "own")]
-    yield f"any_{family}", {"anyOf": [names, own, *mappings]}
+    mappings = [{"$ref": f"#/$defs/{folder}.{name}"} for name in member.registry]
+    yield f"any_{family}", {"anyOf": [names, own, *mappings, {"$ref": f"#/$defs/{family}.own"}]}
 
 
 def _member(name: str, model: type[BaseModel], definitions: dict[str, Any]) -> dict[str, Any]:
@@ -84,9 +85,12 @@ def _needs_no_key(model: type[BaseModel]) -> bool:
 def _plain(model: type[BaseModel], definitions: dict[str, Any]) -> dict[str, Any]:
     """Return the schema of a model without titles; what it refers to goes into the definitions."""
     schema: dict[str, Any] = _cleaned(model.model_json_schema())
-    definitions.update(schema.pop("$defs", {}))
-    schema["description"] = (model.__doc__ or "").partition("\n")[0]
-    return schema
+    definitions.update({name: _first_line(inner) for name, inner in schema.pop("$defs", {}).items()})
+    return _first_line(schema)
+
+
+def _first_line(schema: dict[str, Any]) -> dict[str, Any]:
+    return {**schema, "description": schema["description"].partition("\n")[0]}
 
 
 def _cleaned(value: Any, *, holds_keys: bool = False) -> Any:

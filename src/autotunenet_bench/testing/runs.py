@@ -16,6 +16,7 @@ from torch import nn
 from autotunenet.types import Action, Hyperparams
 from autotunenet_bench.config import RunConfig, RunSpec
 from autotunenet_bench.controllers.base import ControllerConfig
+from autotunenet_bench.controllers.fixed import FixedConfig
 from autotunenet_bench.data import DataSource, as_tensor_batches
 from autotunenet_bench.data.digits import load_digits
 from autotunenet_bench.executors.worker import run_online_cell
@@ -150,19 +151,31 @@ def _values(trace: Trace) -> Iterator[Hyperparams]:
         yield decision.applied
 
 
+def suits(controller: ControllerConfig, regime: RegimeConfig) -> bool:
+    """Return whether a regime can act on the optimizer that a controller brings: some have no momentum to change."""
+    try:
+        _strike(_task_for(regime), regime, controller)
+    except ValueError:
+        return False
+    return True
+
+
 def _task_for(regime: RegimeConfig) -> Task:
     """Return the digits as rows of numbers, or as images where the regime needs these."""
     task = DigitsMlp(batch_size=BATCH_SIZE)
     try:
-        _strike(task, regime)
+        _strike(task, regime, FixedConfig())
     except TypeError:  # what regimes raise for data of another sort
         return DigitsImages(batch_size=BATCH_SIZE)
     return task
 
 
-def _strike(task: Task, regime: RegimeConfig) -> None:
+def _strike(task: Task, regime: RegimeConfig, controller: ControllerConfig) -> None:
+    """Let a regime act on a task, without a step of training."""
     data, _ = task.load(DataSource())
     workload = task.build(task.defaults, 0, data)
-    live = regime.start(Horizon(num_epochs=NUM_EPOCHS, steps_per_epoch=len(data.train)), seed=0)
+    horizon = Horizon(num_epochs=NUM_EPOCHS, steps_per_epoch=len(data.train))
+    optimizer = controller.build_stepping(workload.model, workload.optimizer, horizon).optimizer
+    live = regime.start(horizon, seed=0)
     for epoch in range(1, NUM_EPOCHS + 1):
-        live.apply(epoch, workload.model, workload.data, workload.optimizer)
+        live.apply(epoch, workload.model, workload.data, optimizer)
