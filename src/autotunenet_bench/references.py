@@ -14,7 +14,6 @@ import pkgutil
 import re
 import sys
 import traceback
-from collections.abc import Sequence
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from typing import Any
@@ -110,16 +109,24 @@ def find_source(reference: str) -> Path | None:
     'decoder.py'
     """
     importlib.invalidate_caches()
-    path: Sequence[str] | None = [*_more_folders, *sys.path]
-    spec: ModuleSpec | None = None
-    name = ""
-    for part in reference.partition(":")[0].split("."):
-        name = f"{name}.{part}" if name else part
-        spec = PathFinder.find_spec(name, path)
-        if spec is None:
-            return None
-        path = spec.submodule_search_locations
-    return Path(spec.origin) if spec and spec.origin and spec.has_location else None
+    top, *below = reference.partition(":")[0].split(".")
+    spec = PathFinder.find_spec(top, _more_folders) or _find_spec(top)
+    if spec is None:
+        return None
+    if not below:
+        return Path(spec.origin) if spec.origin and spec.has_location else None
+    for folder in spec.submodule_search_locations or ():
+        path = Path(folder, *below)
+        for file in (path.with_name(f"{path.name}.py"), path / "__init__.py"):
+            if file.is_file():
+                return file
+    return None
+
+
+def _find_spec(top: str) -> ModuleSpec | None:
+    # Not importlib.util.find_spec, which takes what is in sys.modules for what is on the disk.
+    found = (finder.find_spec(top, None) for finder in sys.meta_path)
+    return next((spec for spec in found if spec is not None), None)
 
 
 def _import(name: str) -> Any:

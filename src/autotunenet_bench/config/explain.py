@@ -15,7 +15,14 @@ from autotunenet_bench.config.errors import Loc, Problem, did_you_mean
 from autotunenet_bench.config.yaml import Document
 from autotunenet_bench.member import Member
 
-_WORDS: dict[Any, str] = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+_WORDS: dict[Any, str] = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "text",
+    list: "a list",
+    tuple: "a list",
+}
 _SIGNS = ((annotated_types.Gt, "gt", ">"), (annotated_types.Ge, "ge", ">="))
 _SIGNS += ((annotated_types.Lt, "lt", "<"), (annotated_types.Le, "le", "<="))  # type: ignore[assignment]
 _FREE_TEXT = ("value_error", "assertion_error", "range_list", "json_invalid")

@@ -110,6 +110,8 @@ def _hints(cls: type[Controller]) -> dict[str, Any]:
 
 
 def _field(name: str, annotation: Any, default: Any) -> tuple[Any, Any]:
+    if annotation is Any and isinstance(default, tuple):
+        annotation = tuple  # JSON has lists only, of which it makes one again
     try:
         TypeAdapter(annotation)
     except PydanticSchemaGenerationError:  # no type that JSON has: the class itself has to look
