@@ -23,13 +23,17 @@ REPO_PATH = re.compile(r"(src|tests|docs|configs|constraints|\.ci)/[\w./-]*")
 MACHINE_PATH = re.compile(r"(?<![\w.~/-])(/(home|root|tmp|work|usr|opt|mnt|var|Users)/\S*|[A-Z]:\\\w\S*)")
 EVERY = re.compile(r"<!-- every: (\S+) -->\n((?:.+\n)+)")
 
-# Runs the examples of one page as one module, so that a traceback names the page's own line.
+# Runs the examples of one page as one module, so that a traceback names the page's own line. One that begins with the
+# name of a file is written there instead, for the others to import.
 DRIVER = """
-import sys, types
+import pathlib, re, sys, types
 import torch
 torch.set_num_threads(1)
 page = sys.modules["page"] = types.ModuleType("page")
 for line, source in {blocks!r}:
+    if file := re.match(r"# (\\w+\\.py)\\n", source):
+        pathlib.Path(file[1]).write_text(source, encoding="utf-8")
+        continue
     exec(compile("\\n" * line + source, {name!r}, "exec", dont_inherit=True), page.__dict__)
 """
 

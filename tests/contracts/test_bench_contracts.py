@@ -1,248 +1,98 @@
-"""Every member of every family of the benchmark keeps its family's contract; to register one is to test it."""
+"""Every member of every family of the benchmark keeps its family's contract; to register one is to test it.
+
+The rules themselves are public, in `autotunenet_bench.testing`.
+"""
 
 import math
-import pickle
-import random
 
-import numpy as np
 import pytest
-import torch
-from pydantic import ValidationError
-from torch import nn
 
-from autotunenet.controllers import Controller
-from autotunenet.testing import check_controller, check_guard
 from autotunenet.types import Action, Decision, Health, Observation
 from autotunenet_bench.controllers import CONTROLLERS, ControllerConfig
-from autotunenet_bench.data import DataSource, TensorBatches
 from autotunenet_bench.metrics import METRICS, Direction
 from autotunenet_bench.regimes import REGIMES, RegimeConfig
 from autotunenet_bench.results.trace import Trace
 from autotunenet_bench.tasks import TASKS, Task
-from autotunenet_bench.types import Horizon, TaskData, Workload
-from training import train_epoch
+from autotunenet_bench.testing import CONTROLLER_RULES, REGIME_RULES, TASK_RULES, Subject
+from autotunenet_bench.testing.controllers import (
+    keeps_the_contract_of_the_core,
+    resumes_where_it_was_cut_off,
+    runs_under_every_regime,
+)
+from autotunenet_bench.testing.regimes import subjects
 
-OPTIMIZERS = ("adam", "adamw", "sgd")
 FAMILIES = ((TASKS, Task), (REGIMES, RegimeConfig), (CONTROLLERS, ControllerConfig))
 MEMBERS = [pytest.param(registry, name, base, id=name) for registry, base in FAMILIES for name in registry]
+BUILDING = (keeps_the_contract_of_the_core, resumes_where_it_was_cut_off)
 
 
-def generators():
-    """The global generators, which are the user's."""
-    return torch.get_rng_state().tolist(), repr(np.random.get_state()), random.getstate()  # noqa: NPY002
-
-
-# -- what stands in a config -----------------------------------------------------------------------------------------
+# -- registries ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("registry", "name", "base"), MEMBERS)
-def test_members_are_registered_under_their_name_with_a_one_line_description(registry, name, base):
-    member = registry[name]
-    assert issubclass(member, base)
-    assert member().name == name
-    assert 20 < len(member.__doc__.splitlines()[0]) < 100
-    assert all(field.description for key, field in member.model_fields.items() if key != "name")
-
-
-@pytest.mark.parametrize(("registry", "name", "base"), MEMBERS)
-def test_members_are_frozen_and_refuse_unknown_keys(registry, name, base):
-    with pytest.raises(ValidationError, match="frozen"):
-        registry[name]().label = "other"
-    with pytest.raises(ValidationError, match="Extra inputs"):
-        registry[name](no_such_key=0.1)
-
-
-@pytest.mark.parametrize(("registry", "name", "base"), MEMBERS)
-def test_members_survive_json_and_pickle(registry, name, base):
-    config = registry[name](label="mine")
-    assert registry[name].model_validate_json(config.model_dump_json(), strict=True) == config
-    assert pickle.loads(pickle.dumps(config)) == config
+def test_members_are_registered_under_their_name(registry, name, base):
+    assert issubclass(registry[name], base)
+    assert registry[name]().name == name
 
 
 @pytest.mark.parametrize(("registry", "base"), FAMILIES, ids=[base.__name__ for _, base in FAMILIES])
-def test_display_names_are_there_tell_members_apart_and_follow_the_label(registry, base):
+def test_display_names_tell_members_apart(registry, base):
     names = [member().display for member in registry.values()]
     assert all(names)
     assert len(set(names)) == len(names)
-    assert all(member(label="mine").display == "mine" for member in registry.values())
+
+
+@pytest.mark.parametrize("rules", [TASK_RULES, REGIME_RULES, CONTROLLER_RULES])
+def test_rules_have_names_of_their_own_and_say_what_they_ask_and_how_to_mend_it(rules):
+    assert len({rule.name for rule in rules}) == len(rules)
+    assert all(rule.text.endswith(".") and rule.mend and not rule.mend.endswith(".") for rule in rules)
 
 
 # -- tasks -----------------------------------------------------------------------------------------------------------
 
-
-@pytest.fixture(scope="module", params=sorted(TASKS))
-def task(request):
-    return TASKS[request.param]()
+TASK_SUBJECTS = {name: Subject(TASKS[name]) for name in TASKS}
 
 
-@pytest.fixture(scope="module")
-def data(task):
-    """A few batches of the task's data: the tests train on them."""
-    full, _ = task.load(DataSource())
-    few = TensorBatches(full.train.inputs[:200], full.train.targets[:200], task.batch_size)
-    return TaskData(few, full.val)
+@pytest.mark.parametrize("rule", TASK_RULES, ids=lambda rule: rule.name)
+@pytest.mark.parametrize("name", TASKS)
+def test_tasks(name, rule):
+    rule.check(TASK_SUBJECTS[name])
 
 
-def weights(workload: Workload) -> torch.Tensor:
-    return torch.cat([p.detach().flatten() for p in workload.model.parameters()])
+# -- regimes ---------------------------------------------------------------------------------------------------------
+
+REGIME_SUBJECTS = {
+    "-".join(filter(None, (name, subject.fields.get("kind")))): subject
+    for name in REGIMES
+    for subject in subjects(REGIMES[name])
+}
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_the_defaults_lie_in_the_space(task, optimizer):
-    member = type(task)(optimizer=optimizer)
-    assert member.space.contains(member.defaults)
+@pytest.mark.parametrize("rule", REGIME_RULES, ids=lambda rule: rule.name)
+@pytest.mark.parametrize("name", REGIME_SUBJECTS)
+def test_regimes(name, rule):
+    rule.check(REGIME_SUBJECTS[name])
 
 
-def test_the_data_is_what_its_info_says(task):
-    data, info = task.load(DataSource())
-    assert (data.train.num_examples, data.val.num_examples) == (info.num_train, info.num_val)
-    assert data.train.batch_size == task.batch_size
-    assert data.train.targets.unique().tolist() == list(range(task.num_classes))
-
-
-def test_one_seed_is_one_run_and_another_seed_another(task, data):
-    runs = []
-    for seed in (0, 0, 1):
-        workload = task.build(task.defaults, seed, data)
-        start, losses = weights(workload), train_epoch(task, workload, 1)
-        runs.append((start, losses, weights(workload)))
-    same, other = runs[1], runs[2]
-    assert torch.equal(runs[0][0], same[0])
-    assert runs[0][1] == same[1]
-    assert torch.equal(runs[0][2], same[2])
-    assert not torch.equal(runs[0][0], other[0])
-    assert runs[0][1] != other[1]
-
-
-def test_building_gives_nothing_shared(task, data):
-    first, second = (task.build(task.defaults, 0, data) for _ in range(2))
-    train_epoch(task, first, 1)
-    assert not torch.equal(weights(first), weights(second))
-    first.data.train = first.data.val
-    assert second.data.train is not second.data.val
-    assert data.train.seed is None
-
-
-def test_the_global_generators_are_left_alone_and_do_not_matter(task, data):
-    built = []
-    for seed in (1, 2):
-        torch.manual_seed(seed)
-        np.random.seed(seed)  # noqa: NPY002
-        random.seed(seed)
-        before = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()  # noqa: NPY002
-        workload = task.build(task.defaults, 0, data)
-        train_epoch(task, workload, 1)
-        task.evaluate(workload.model, data.val)
-        assert torch.equal(torch.get_rng_state(), before[0])
-        assert np.array_equal(np.random.get_state()[1], before[1])  # noqa: NPY002
-        assert random.getstate() == before[2]
-        built.append(weights(workload))
-    assert torch.equal(*built)
-
-
-def test_the_order_is_the_seeds_and_does_not_hang_on_the_initial_weights(task, data, monkeypatch):
-    plain = task.build(task.defaults, 5, data).data.train.seed
-    assert task.build(task.defaults, 6, data).data.train.seed != plain
-    monkeypatch.setattr(type(task), "build_model", lambda self: nn.Linear(1, 1))
-    assert task.build(task.defaults, 5, data).data.train.seed == plain
-
-
-def test_the_first_loss_is_that_of_guessing(task, data):
-    workload = task.build(task.defaults, 0, data)
-    val = task.evaluate(workload.model, data.val)
-    assert val.keys() == {"loss", "accuracy"}
-    assert abs(val["loss"] - np.log(task.num_classes)) < 0.25
-    assert 0.0 <= val["accuracy"] <= 0.35
-
-
-def test_the_loss_is_a_scalar_with_a_graph(task, data):
-    workload = task.build(task.defaults, 0, data)
-    loss = task.loss(workload.model, next(workload.data.train.epoch(1)))
-    assert loss.shape == ()
-    assert math.isfinite(loss.item())
-    loss.backward()
-    assert all(p.grad is not None and p.grad.isfinite().all() for p in workload.model.parameters())
-
-
-def test_evaluation_gives_the_same_twice_and_changes_nothing(task, data):
-    workload = task.build(task.defaults, 0, data)
-    workload.model.train()
-    before = weights(workload).clone()
-    first = task.evaluate(workload.model, data.val)
-    assert task.evaluate(workload.model, data.val) == first
-    assert first["loss"] >= 0
-    assert 0 <= first["accuracy"] <= 1
-    assert torch.equal(weights(workload), before)
-    assert all(module.training for module in workload.model.modules())
-    assert all(p.grad is None for p in workload.model.parameters())
-
-
-def test_two_loads_give_the_same_data(task):
-    (first, info), (second, again) = (task.load(DataSource()) for _ in range(2))
-    assert info == again
-    assert len(info.sha256) == 64
-    for a, b in ((first.train, second.train), (first.val, second.val)):
-        assert torch.equal(a.inputs, b.inputs)
-        assert torch.equal(a.targets, b.targets)
+def test_only_those_regimes_have_no_severity_and_spare_an_epoch_that_are_known_for_it():
+    configs = {name: subject.make() for name, subject in REGIME_SUBJECTS.items()}
+    assert [name for name in configs if getattr(configs[name], "severity", 0.0) == 0] == ["stationary", "null"]
+    spared = [name for name, config in configs.items() if config.spares_epochs]
+    assert spared == ["loss_noise-outliers", "loss_noise-nan_bursts"]
+    assert [n for n, config in configs.items() if config.leaves_a_trace] == ["optimizer_shift-lr_jump", "compound"]
 
 
 # -- controllers -----------------------------------------------------------------------------------------------------
 
-
-SPACE = TASKS["digits_mlp"]().space
-
-
-@pytest.fixture(params=list(CONTROLLERS))
-def controller_type(request):
-    return CONTROLLERS[request.param]
+RULES = [rule for rule in CONTROLLER_RULES if rule.check is not runs_under_every_regime]  # in a file of its own
 
 
-@pytest.mark.parametrize(
-    "horizon", [Horizon(num_epochs=3, steps_per_epoch=40), Horizon(num_epochs=40, steps_per_epoch=3)], ids=repr
-)
-def test_controllers_keep_the_contract_of_the_core_whatever_the_horizon(controller_type, horizon):
-    config = controller_type()
-    if config.name == "autotunenet_1_0_2":
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
+@pytest.mark.parametrize("name", CONTROLLERS)
+def test_controllers(name, rule):
+    if name == "autotunenet_1_0_2" and rule.check in BUILDING:
         pytest.skip("starts processes of another environment: tests/bench/test_autotunenet_1_0_2.py")
-    before = generators()
-    assert isinstance(config.build(horizon, SPACE, seed=3), Controller)
-    assert generators() == before
-    check_controller(lambda: config.build(horizon, SPACE, seed=3))
-
-
-def test_a_control_interval_is_none_or_a_number_of_steps(controller_type):
-    interval = controller_type().interval
-    assert interval is None or interval >= 1
-
-
-def test_the_default_guard_keeps_the_contract_of_the_core(controller_type):
-    check_guard(lambda: controller_type().build_guard(SPACE))
-
-
-@pytest.mark.parametrize("wish", [1e-12, 1e-4, 1.0, 1e12])
-@pytest.mark.parametrize("lr", [2e-6, 1e-3, 9.0])
-def test_the_guard_respects_max_delta_and_the_space_where_they_are_set(controller_type, lr, wish):
-    def allowed(**fields):
-        guard = controller_type(**fields).build_guard(SPACE)
-        return guard({"lr": lr}, {"lr": wish}, 1)["lr"]
-
-    small = 1 + 1e-12
-    assert 1 / 1.25 / small <= allowed(max_delta=0.25, within_space=False) / lr <= 1.25 * small
-    assert SPACE["lr"].contains(allowed(max_delta=None, within_space=True))
-    assert SPACE["lr"].contains(allowed(max_delta=0.25, within_space=True))
-    assert allowed(max_delta=None, within_space=False) == wish
-    assert allowed(max_delta=None, warmup=1) == lr
-
-
-def test_unbounded_is_what_null_means(controller_type):
-    guard = controller_type(max_delta=None, within_space=False).build_guard(SPACE)
-    assert [guard({"lr": 1.0}, {"lr": 1e9}, step)["lr"] for step in (1, 2, 3)] == [1e9] * 3
-
-
-def test_idle_keys_are_keys_and_say_why(controller_type):
-    idle = controller_type().idle_keys()
-    assert idle.keys() <= controller_type.model_fields.keys()
-    assert all(idle.values())
+    rule.check(Subject(CONTROLLERS[name]))
 
 
 # -- metrics ---------------------------------------------------------------------------------------------------------

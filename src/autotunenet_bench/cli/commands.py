@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from autotunenet_bench.cli.checking import check_member
 from autotunenet_bench.cli.ending import EXIT_FAILED, interruptible, refuse, system_errors
 from autotunenet_bench.cli.executing import execute, show_result
 from autotunenet_bench.cli.options import DataDir, Download, Fresh, Out, Overrides, Topic, Workers
@@ -71,6 +72,9 @@ def _root(
     Results go to results/<name of the config>/: report.html, CSV files, and a folder
     for every run. Finished runs are reused, interrupted ones go on where they stopped.
     """  # noqa: D301
+    from autotunenet_bench.references import look_also_in
+
+    look_also_in(Path.cwd())  # for modules of the user's own, as `python -m` does it
 
 
 @app.command()
@@ -145,6 +149,55 @@ def list_topic(
             return
         for one in [topic] if topic else [item for item in Topic if item is not Topic.RUNS]:
             print_lines(one.value, describe(one.value))
+
+
+@app.command()
+def check(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="module:Class of your own, or a shipped name.")],
+    overrides: Overrides = None,
+    data_dir: DataDir = None,
+    download: Download = False,
+) -> None:
+    """Check a controller, regime or task against the contract of its family.
+
+    \b
+    Examples:
+      autotunenet-bench check my_methods:HalveOnRise
+      autotunenet-bench check my_methods:HalveOnRise --set factor=0.7
+      autotunenet-bench check data_shift
+
+    \b
+    One line a rule, which is kept or broken. The exit code is 0 where all are kept,
+    1 where one is broken, 2 where there is no such member.
+    """  # noqa: D301
+    check_member(name, overrides or [], data_dir, download)
+
+
+@app.command()
+def schema(
+    out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write it to FILE instead.")] = None,
+) -> None:
+    """Print the JSON schema of configs, for editors.
+
+    \b
+    Examples:
+      autotunenet-bench schema
+      autotunenet-bench schema --out config.schema.json
+
+    \b
+    An editor that knows YAML language servers completes and checks a config whose first
+    line is `# yaml-language-server: $schema=config.schema.json`.
+    """  # noqa: D301
+    with interruptible():
+        from autotunenet_bench.config.schema import schema_text
+
+        if out is None:
+            say(schema_text().rstrip("\n"))
+            return
+        with system_errors(out, "name another file with --out"):
+            out.parent.mkdir(parents=True, exist_ok=True)
+            out.write_text(schema_text(), encoding="utf-8")
+        say(f"Schema: {out}")
 
 
 @app.command()

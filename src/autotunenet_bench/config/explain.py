@@ -15,7 +15,14 @@ from autotunenet_bench.config.errors import Loc, Problem, did_you_mean
 from autotunenet_bench.config.yaml import Document
 from autotunenet_bench.member import Member
 
-_WORDS: dict[Any, str] = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+_WORDS: dict[Any, str] = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "text",
+    list: "a list",
+    tuple: "a list",
+}
 _SIGNS = ((annotated_types.Gt, "gt", ">"), (annotated_types.Ge, "ge", ">="))
 _SIGNS += ((annotated_types.Lt, "lt", "<"), (annotated_types.Le, "le", "<="))  # type: ignore[assignment]
 _FREE_TEXT = ("value_error", "assertion_error", "range_list", "json_invalid")
@@ -66,28 +73,30 @@ def _problem(kind: str, item: Any, place: _Place, document: Document) -> Problem
     if kind == "missing":
         meaning = f": {place.description}" if place.description else ""
         return Problem(where, f"this key is required{meaning}", f"it must be {_words(place)}", loc)
-    if kind == "member_unnamed":
-        names = ", ".join(place.member.registry) if place.member else ""
-        return Problem(where, "this key is required", f"choose one of {names}", loc)
+    if kind.startswith("member_") and kind != "member_type":
+        return _member_problem(kind, item, place, where)
     if kind in _FREE_TEXT:
         message = item["ctx"]["error"] if "error" in item.get("ctx", {}) else item["msg"]
         # A rule over several keys names the values it is about: the whole mapping beside it would hide them.
         shown = {} if isinstance(value, dict | BaseModel) else {"value": value}
         return Problem(document.where_of_rule(loc, str(message)), str(message), loc=loc, **shown)
-    if kind == "member_unknown":
-        assert place.member
-        known = list(place.member.registry)
-        rule = f"no {place.member.family} has this name"
-        return Problem(
-            where,
-            rule,
-            _null_hint(value, place) or f"{did_you_mean(value, known)}choose one of {', '.join(known)}",
-            loc,
-            value,
-        )
     choices = _choices(place.annotation)
     hint = did_you_mean(value, [str(choice) for choice in choices]) if isinstance(value, str) and choices else ""
     return Problem(where, f"must be {_words(place)}", hint.strip() or _mend(value, place), loc, value)
+
+
+def _member_problem(kind: str, item: Any, place: _Place, where: str) -> Problem:
+    """The name of a member is missing, or leads to none."""
+    loc, value, known = place.loc, item["input"], list(place.member.registry) if place.member else []
+    if kind == "member_unnamed":
+        return Problem(where, "this key is required", f"choose one of {', '.join(known)}", loc)
+    if kind == "member_own":
+        return Problem(where, item["ctx"]["rule"], item["ctx"]["mend"], loc, value)
+    assert place.member
+    rule = f"no {place.member.family} has this name"
+    choice = f"{did_you_mean(value, known)}choose one of {', '.join(known)}"
+    own = "; a class of your own is written module:Class" if isinstance(value, str) and "." in value else ""
+    return Problem(where, rule, _null_hint(value, place) or f"{choice}{own}", loc, value)
 
 
 def explain_non_finite(loc: Loc, value: float, document: Document, model: type[BaseModel]) -> Problem:

@@ -10,10 +10,12 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from autotunenet.controllers import Controller
 from autotunenet.space import Categorical, Dimension, Float, Int, SearchSpace
 from autotunenet_bench.config.errors import did_you_mean
 from autotunenet_bench.controllers import CONTROLLERS
 from autotunenet_bench.controllers.base import ControllerConfig
+from autotunenet_bench.controllers.own import config_of
 from autotunenet_bench.member import Member
 from autotunenet_bench.regimes import REGIMES
 from autotunenet_bench.regimes.base import RegimeConfig
@@ -21,9 +23,13 @@ from autotunenet_bench.tasks import TASKS
 from autotunenet_bench.tasks.base import Task
 from autotunenet_bench.types import Horizon
 
-AnyTask = Annotated[Task, Member("task", TASKS)]
-AnyRegime = Annotated[RegimeConfig, Member("regime", REGIMES)]
-AnyController = Annotated[ControllerConfig, Member("controller", CONTROLLERS)]
+TASK = Member("task", TASKS, Task)
+REGIME = Member("regime", REGIMES, RegimeConfig)
+CONTROLLER = Member("controller", CONTROLLERS, ControllerConfig, adapted=Controller, adapt=config_of)
+
+AnyTask = Annotated[Task, TASK]
+AnyRegime = Annotated[RegimeConfig, REGIME]
+AnyController = Annotated[ControllerConfig, CONTROLLER]
 
 
 class Range(BaseModel):

@@ -6,13 +6,17 @@ import hashlib
 import itertools
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, field_serializer
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, field_serializer, model_serializer
 
 from autotunenet.space import SearchSpace
 from autotunenet_bench.config.models import (
+    CONTROLLER,
+    REGIME,
+    TASK,
     AnyController,
     AnyRegime,
     AnyTask,
@@ -21,16 +25,24 @@ from autotunenet_bench.config.models import (
     SuiteConfig,
     search_space,
 )
+from autotunenet_bench.controllers.base import ControllerConfig
+from autotunenet_bench.member import Member, own_class, own_reference
 from autotunenet_bench.protocol import PROTOCOL_VERSION
+from autotunenet_bench.references import source_digest
+from autotunenet_bench.regimes.base import RegimeConfig
+from autotunenet_bench.tasks.base import Task
 from autotunenet_bench.types import DataInfo
 
-__all__ = ["PROTOCOL_VERSION", "Cell", "RunSpec", "expand"]
+__all__ = ["PROTOCOL_VERSION", "Cell", "RunSpec", "expand", "run_id_of", "sources_of"]
+
+FAMILIES = ("task", "regime", "controller")
 
 
 class RunSpec(BaseModel):
     """Everything that decides what a run does: stored beside its results as ``spec.json``.
 
-    ``RunSpec.model_validate_json(text)`` gives back an equal spec.
+    ``RunSpec.model_validate_json(text)`` gives back an equal spec. `sources` has the SHA-256 of the file of every class
+    of the user's own: a run of another version of the file is another run.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -45,6 +57,13 @@ class RunSpec(BaseModel):
     space: dict[str, Range]
     data: DataInfo
     labels: dict[str, str]
+    sources: dict[str, str] = {}
+
+    @model_serializer(mode="wrap")
+    def _leave_out_no_sources(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave `sources` out where all classes are ours, as in runs of before there were others."""
+        values: dict[str, Any] = handler(self)
+        return {key: value for key, value in values.items() if key != "sources" or value}
 
     @field_serializer("data")
     def _plain_data(self, data: DataInfo) -> dict[str, Any]:
@@ -54,13 +73,31 @@ class RunSpec(BaseModel):
     @property
     def run_id(self) -> str:
         """A file name that begins readably and ends in a hash of the whole spec."""
-        names = "-".join((self.task.name, self.regime.name, self.controller.name, f"s{self.seed}"))
-        plain = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
-        return f"{re.sub(r'[^A-Za-z0-9_-]', '_', names)}-{hashlib.sha256(plain.encode()).hexdigest()[:10]}"
+        return run_id_of(self.model_dump(mode="json"))
 
     def search_space(self) -> SearchSpace:
         """Return the space that the controller moves in: the task's, with the config's ranges over it."""
         return search_space(self.task, self.space)
+
+
+def run_id_of(spec: Mapping[str, Any]) -> str:
+    """Return the id of a stored spec, whatever version wrote it and wherever its classes are.
+
+    Raises:
+        KeyError, TypeError: If it is no spec of a run.
+    """
+    names = "-".join((*(spec[family]["name"] for family in FAMILIES), f"s{spec['seed']}"))
+    plain = json.dumps(spec, sort_keys=True, separators=(",", ":"))
+    return f"{re.sub(r'[^A-Za-z0-9_-]', '_', names)}-{hashlib.sha256(plain.encode()).hexdigest()[:10]}"
+
+
+def sources_of(task: Task, regime: RegimeConfig, controller: ControllerConfig) -> dict[str, str]:
+    """Return the SHA-256 of the file of every class of the user's own, by its name ``module:Class``."""
+    members: list[tuple[Member, BaseModel]] = [(TASK, task), (REGIME, regime), (CONTROLLER, controller)]
+    members += [(REGIME, part) for part in getattr(regime, "parts", ())]
+    own = [value for family, value in members if not family.is_registered(value)]
+    digests = {own_reference(value): source_digest(own_class(value)) for value in own}
+    return {name: digest for name, digest in digests.items() if digest}
 
 
 @dataclass(frozen=True)
@@ -84,7 +121,8 @@ class Cell:
             num_threads=self.config.num_threads,
             space=self.config.space,
             data=data,
-            labels={name: getattr(self, name).display for name in ("task", "regime", "controller")},
+            labels={name: getattr(self, name).display for name in FAMILIES},
+            sources=sources_of(self.task, self.regime, self.controller),
         )
 
 

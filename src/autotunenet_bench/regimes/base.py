@@ -57,6 +57,11 @@ class RegimeConfig(BaseModel, ABC):
         """Whether the trigger writes something into the optimizer that stays there, and so in its checkpoints."""
         return False
 
+    @property
+    def spares_epochs(self) -> bool:
+        """Whether chance decides what it hits, so that an epoch under it may be as if there were none."""
+        return False
+
     @abstractmethod
     def start(self, horizon: Horizon, seed: int) -> Regime:
         """Return a fresh regime for one run.

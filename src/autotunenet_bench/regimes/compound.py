@@ -18,6 +18,8 @@ from autotunenet_bench.types import Batches, Horizon, Regime, TaskData
 PARTS: dict[str, type[TriggeredConfig]] = {}
 """What may be a part: the members of `REGIMES` that have a severity; filled where these are registered."""
 
+PART = Member("part", PARTS, TriggeredConfig)
+
 DEFAULT_PARTS: tuple[dict[str, Any], ...] = (
     {"name": "data_shift", "kind": "label_noise", "severity": 0.4},
     {"name": "optimizer_shift", "kind": "lr_jump", "severity": 0.5},
@@ -34,7 +36,7 @@ class Compound(TimedConfig):
     """
 
     name: Literal["compound"] = "compound"
-    parts: tuple[Annotated[TriggeredConfig, Member("part", PARTS)], ...] = Field(
+    parts: tuple[Annotated[TriggeredConfig, PART], ...] = Field(
         min_length=2,
         description="what happens together: regimes with a severity, of different kinds, without triggers of their own",
     )

@@ -58,6 +58,11 @@ class LossNoise(TriggeredConfig):
         """For example ``loss noise (gaussian, controller) 0.4``."""
         return f"loss noise ({self.kind.replace('_', ' ')}, {self.target}) {self.severity:g}"
 
+    @property
+    def spares_epochs(self) -> bool:
+        """Whether chance decides what is hit: which losses are outliers or missing."""
+        return self.kind != "gaussian"
+
     def start(self, horizon: Horizon, seed: int) -> LossNoiseRegime:
         """Return a fresh regime for one run.
 

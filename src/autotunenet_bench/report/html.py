@@ -11,10 +11,9 @@ from importlib import resources
 from typing import Any
 
 import jinja2
-from pydantic import ValidationError
 
 from autotunenet.types import Decision
-from autotunenet_bench.config.specs import RunSpec
+from autotunenet_bench.config.specs import run_id_of
 from autotunenet_bench.controllers import CONTROLLERS
 from autotunenet_bench.metrics import METRICS
 from autotunenet_bench.report.aggregate import Group, Row, aggregate
@@ -22,6 +21,7 @@ from autotunenet_bench.report.columns import DETAIL_COLUMNS, MAIN_COLUMNS, Colum
 from autotunenet_bench.report.curves import MAX_DRAWN
 from autotunenet_bench.report.figures import EVENT_MARKS, curves_figure, styles
 from autotunenet_bench.report.overall import overviews
+from autotunenet_bench.report.own import own_classes
 from autotunenet_bench.report.remarks import num_seeds, remarks, seeds_remark
 from autotunenet_bench.results.trace import Trace
 
@@ -163,10 +163,10 @@ def _section(index: int, group: Group, style_of: dict[str, dict[str, Any]]) -> S
 
 
 def _run_id(run: Trace) -> str:
-    """The name of the run's folder; empty for a spec that this version of the benchmark does not know."""
+    """The name of the run's folder; empty for what is no spec of a run."""
     try:
-        return RunSpec.model_validate(run.spec).run_id
-    except ValidationError:
+        return run_id_of(run.spec)
+    except (KeyError, TypeError):
         return ""
 
 
@@ -197,6 +197,7 @@ def _facts(runs: Sequence[Trace]) -> list[Fact]:
         _fact("Values at the first step", [f"{run.label[0]}: {_first_values(run)}" for run in runs]),
         _fact("Regimes", [_member_words(run, "regime") for run in runs]),
         _fact("Controllers", [_controller_words(run) for run in runs]),
+        *([_fact("Classes of your own", own)] if (own := own_classes(runs)) else []),
         _fact("Length of a run", [_length(run) for run in runs if run.finished] or ["no run finished"]),
         _fact("Seeds per controller", [num_seeds(runs)]),
         _fact("Threads per run", [spec.get("num_threads") for spec in specs]),

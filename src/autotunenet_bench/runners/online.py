@@ -14,6 +14,7 @@ from torch import nn
 from autotunenet import Decision
 from autotunenet.adapters.pytorch import TorchRun
 from autotunenet_bench.config import RunSpec
+from autotunenet_bench.config.specs import sources_of
 from autotunenet_bench.data import DataSource, stream_seed
 from autotunenet_bench.environment import environment
 from autotunenet_bench.results import RunFolder
@@ -225,6 +226,11 @@ def _load_data(spec: RunSpec, source: DataSource) -> TaskData:
         raise ValueError(
             f"the spec pins {spec.num_threads} CPU threads, this process has {torch.get_num_threads()}: other threads, "
             f"other weights. Call torch.set_num_threads({spec.num_threads}) first."
+        )
+    if (sources := sources_of(spec.task, spec.regime, spec.controller)) != spec.sources:
+        raise ValueError(
+            f"classes of your own are not those of the spec: their files have the digests {sources}, the spec has "
+            f"{spec.sources}. A file was changed after the suite had begun; run the config again"
         )
     data, info = spec.task.load(source)
     if info != spec.data:

@@ -1,0 +1,63 @@
+"""What ``autotunenet-bench check`` looks at: a name, its family and the rules of that."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from autotunenet_bench.config.errors import did_you_mean
+from autotunenet_bench.config.models import CONTROLLER, REGIME, TASK
+from autotunenet_bench.data import DataSource
+from autotunenet_bench.member import Member
+from autotunenet_bench.references import ClassNotFoundError, import_class, is_reference
+from autotunenet_bench.testing.controllers import CONTROLLER_RULES
+from autotunenet_bench.testing.regimes import REGIME_RULES, subjects
+from autotunenet_bench.testing.rules import Finding, Subject, findings
+from autotunenet_bench.testing.tasks import TASK_RULES
+
+FAMILIES = (CONTROLLER, REGIME, TASK)
+
+_RULES = {"controller": CONTROLLER_RULES, "regime": REGIME_RULES, "task": TASK_RULES}
+
+
+def family_of(name: str) -> Member:
+    """Return the family of a registered name or of a class of the user's own.
+
+    Raises:
+        ClassNotFoundError: If there is no such member.
+
+    >>> family_of("cosine").family
+    'controller'
+    """
+    if not is_reference(name):
+        known = [member for family in FAMILIES for member in family.registry]
+        mend = f"{did_you_mean(name, known)}see autotunenet-bench list, or name a class of your own, module:Class"
+        found = [family for family in FAMILIES if name in family.registry]
+        if not found:
+            raise ClassNotFoundError("no controller, regime or task has this name", mend)
+        return found[0]
+    cls = import_class(name)
+    for family in FAMILIES:
+        if family.takes(cls):
+            return family
+    bases = ", ".join(f"{base.__module__}.{base.__name__}" for family in FAMILIES for base in family.bases)
+    raise ClassNotFoundError(
+        f"the class {cls.__name__} is no controller, regime or task", f"derive it from one of {bases}"
+    )
+
+
+def check(name: str, fields: Mapping[str, Any], source: DataSource) -> Iterator[Finding]:
+    """Check a member against the rules of its family, one after the other.
+
+    Args:
+        name: Of a registry, or ``module:Class``.
+        fields: Keys that it is made with.
+        source: Where the data of a task may come from.
+
+    Raises:
+        ClassNotFoundError: If there is no such member.
+    """
+    family = family_of(name)
+    model: Any = family.find_own(name) if is_reference(name) else family.registry[name]
+    looked_at = subjects(model, **fields) if family is REGIME else [Subject(model, fields, source)]
+    return findings(_RULES[family.family], *looked_at)

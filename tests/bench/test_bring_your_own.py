@@ -1,0 +1,176 @@
+"""The example that brings everything of its own, as a user runs it: in a folder of its own, by the real commands."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from autotunenet_bench.results import ResultStore
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLE = ROOT / "examples" / "bring_your_own"
+
+# What the console script of an installed package is; its folder and not the current one leads the path, as there.
+SCRIPT = "import sys; from autotunenet_bench.cli import main; sys.exit(main())\n"
+
+BROKEN = '''
+"""Broken in two ways."""
+
+import random
+
+from autotunenet.controllers import Controller
+
+
+class Restless(Controller):
+    """Draws lr from the global generator and forgets its state."""
+
+    def __init__(self):
+        self._lr = None
+
+    def observe(self, metric, step):
+        self._lr = (self._lr or 0.1) * random.uniform(0.9, 1.1)
+
+    def propose(self, current_params):
+        return {"lr": self._lr or current_params["lr"]}
+'''
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A copy of the example, and the script beside which nothing lies."""
+    path = tmp_path_factory.mktemp("bring your own")
+    shutil.copytree(EXAMPLE, path / "mine")
+    (path / "bin").mkdir()
+    (path / "bin" / "autotunenet-bench").write_text(SCRIPT)
+    return path / "mine"
+
+
+def call(folder, *arguments, code=0):
+    """Run a command as a user does, and return what it printed."""
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONSAFEPATH"}
+    environment["PYTHONPATH"] = os.pathsep.join([str(ROOT / "src"), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, str(folder.parent / "bin" / "autotunenet-bench"), *arguments],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def suite(folder):
+    """What the suite printed, with one epoch less than the file asks for: that is enough."""
+    return call(folder, "suite", "my_suite.yaml", "--set", "num_epochs=4", "--workers", "2")
+
+
+def test_the_suite_runs_in_worker_processes(folder, suite):
+    assert "12 runs in all" in suite
+    assert "breast_cancer · fading 0.8 @ 50 %" in suite
+    runs = {run.path.name: run for run in ResultStore(folder / "results" / "my_suite").folders()}
+    assert [run.status() for run in runs.values()] == ["done"] * 12
+    names = [name for name in runs if name.startswith("my_tasks_BreastCancer-my_regimes_Fading-my_methods_HalveOnRise")]
+    assert len(names) == 2
+    specs = [runs[name].spec() for name in names]
+    assert {spec["labels"]["controller"] for spec in specs} == {"HalveOnRise", "careful"}
+    expected = {"my_tasks:BreastCancer", "my_regimes:Fading", "my_methods:HalveOnRise"}
+    assert all(spec["sources"].keys() == expected for spec in specs)
+
+
+def test_equal_files_are_reused_and_changed_ones_are_not(folder, suite, tmp_path):
+    mine = tmp_path / "mine"
+    shutil.copytree(folder, mine)
+    shutil.copytree(folder.parent / "bin", tmp_path / "bin")
+    small = ["suite", "my_suite.yaml", "--set", "num_epochs=4", "--set", "tasks=[digits_mlp]", "--set"]
+    small += ["regimes=[stationary]", "--set", "tasks=[{name: digits_mlp, lr: 0.1}]"]
+    assert "3 finished runs reused" in call(mine, *small)
+    path = mine / "my_methods.py"
+    path.write_text(path.read_text().replace("factor: float = 0.5", "factor: float = 0.4"))
+    assert "1 finished run reused" in call(mine, *small)  # `fixed` is ours
+
+
+def test_run_takes_one_by_set_and_a_bare_name(folder):
+    out = call(folder, "run", "-c", "digits_quick", "--set", "controller=my_methods:HalveOnRise", "--set", "seeds=[0]")
+    assert "HalveOnRise" in out
+    (run,) = ResultStore(folder / "results" / "digits_quick").folders()
+    assert json.loads((run.path / "spec.json").read_text())["controller"]["factor"] == 0.5
+
+
+def test_the_report_can_be_made_where_the_modules_are_not(folder, suite, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    shutil.copytree(folder / "results" / "my_suite", elsewhere / "results")
+    shutil.copytree(folder.parent / "bin", tmp_path / "bin")
+    assert "Report: results/report.html" in call(elsewhere, "report", "results")
+    page = (elsewhere / "results" / "report.html").read_text()
+    for name in ("my_tasks:BreastCancer", "my_regimes:Fading", "my_methods:HalveOnRise"):
+        assert f"{name}, file SHA-256 " in page
+    assert page.count("its module is not found here") == 3
+    call(folder, "report", "results/my_suite")
+    page = (folder / "results" / "my_suite" / "report.html").read_text()
+    assert "my_methods:HalveOnRise, file SHA-256 " in page
+    assert "is not found here" not in page
+
+
+@pytest.mark.parametrize("name", ["my_methods:HalveOnRise", "my_regimes:Fading", "my_tasks:BreastCancer"])
+def test_check_finds_nothing_wrong(folder, name):
+    out = call(folder, "check", name)
+    assert ", 0 broken" in out
+    assert "  ok      can_be_made: " in out
+
+
+def test_check_names_the_rules_that_are_broken_with_reason_and_mend(folder):
+    (folder / "broken.py").write_text(BROKEN)
+    lines = call(folder, "check", "broken:Restless", code=1).splitlines()
+    assert lines[0] == "broken:Restless, a controller:"
+    broken = {line.split()[1] for line in lines if line.startswith("  broken  ")}
+    assert broken == {
+        "keeps_the_contract_of_the_core:",
+        "runs_under_every_regime:",
+        "resumes_where_it_was_cut_off:",
+    }
+    (core,) = [line for line in lines if "  keeps_the_contract" in line]
+    assert "Found: the global random generators belong to the user" in core
+    assert "Mend: see autotunenet.testing.check_controller" in core
+    assert lines[-1] == "15 rules, 3 broken"
+
+
+def test_check_refuses_what_is_not_there(folder):
+    out = call(folder, "check", "my_method:HalveOnRise", code=2)
+    assert f"my_method:HalveOnRise: there is no module my_method in {folder}, " in out
+    assert "did you mean 'my_methods'?" in out
+    out = call(folder, "check", "my_methods:Hyperparams", code=2)
+    assert "has no class Hyperparams; did you mean" in out or "is no controller, regime or task" in out
+    assert "did you mean 'cosine'?" in call(folder, "check", "cosin", code=2)
+    assert "an override is written key=value" in call(folder, "check", "cosine", "--set", "x", code=2)
+
+
+def test_check_takes_keys_and_shipped_names(folder):
+    out = call(folder, "check", "null", "--set", "trigger_epoch=3")
+    assert "null, a regime:" in out
+    out = call(folder, "check", "my_methods:HalveOnRise", "--set", "factor=2", code=1)
+    assert "can_be_made" in out
+    assert "HalveOnRise: factor must lie in (0, 1), got 2" in out
+    assert "1 rule, 1 broken" in out
+
+
+def test_a_file_in_the_current_folder_stands_in_for_nothing_until_a_class_is_named(folder, tmp_path):
+    (tmp_path / "bin").mkdir()
+    shutil.copy(folder.parent / "bin" / "autotunenet-bench", tmp_path / "bin")
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "jinja2.py").write_text("raise SystemExit('this is no jinja2')")
+    small = ["--set", "num_epochs=2", "--set", "seeds=[0]"]
+    assert "Report:" in call(mine, "run", "-c", "digits_quick", *small)
