@@ -90,8 +90,9 @@ def show_result(result: SuiteResult, page: Path | None = None) -> None:
     console.print(summary_table(result.traces))
     files = result.report
     say(f"Report: {page or files.html}")
-    tables = files.summary_csv, files.curves_csv, files.decisions_csv, files.overall_csv
-    say(f"CSV:    {', '.join(map(str, tables))}")
+    # The first with its folder, the others by name: eight paths would fill the screen.
+    others = files.curves_csv, files.decisions_csv, files.overall_csv, files.score_csv, files.claims_csv
+    say(f"Tables: {files.summary_csv}; beside it {', '.join(path.name for path in (*others, files.tables_tex))}")
     num_finished = sum(trace.finished for trace in result.traces)
     if num_finished < result.num_runs:
         states = [f"{number} {state}" for state, number in Counter(result.missing.values()).items()]

@@ -49,7 +49,7 @@ def recovery_steps(trace: Trace) -> float:
     """
     if trace.trigger is None:
         return math.nan
-    return _steps_since(trace.trigger, trace, RECOVERED * level_before(trace.trigger, trace))
+    return _steps_since(trace.trigger, trace, RECOVERED * _level_before(trace.trigger, trace))
 
 
 def settling_steps(trace: Trace) -> float:
@@ -75,10 +75,10 @@ def post_shift_degradation(trace: Trace) -> float:
     if trace.trigger is None:
         return math.nan
     after = val_losses(trace)[trace.trigger.epoch - 1 :]
-    return max(after) - level_before(trace.trigger, trace) if after else math.nan
+    return max(after) - _level_before(trace.trigger, trace) if after else math.nan
 
 
-def level_before(trigger: Trigger, trace: Trace) -> float:
+def _level_before(trigger: Trigger, trace: Trace) -> float:
     """Last validation loss before the trigger."""
     return val_losses(trace)[trigger.epoch - 2] if trigger.epoch > 1 else trace.initial_val["loss"]
 

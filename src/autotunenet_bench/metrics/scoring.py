@@ -191,7 +191,7 @@ def _check(runs: Sequence[Trace]) -> None:
         raise ValueError("a score needs at least one run, got none")
     first, budgets = runs[0], dict[str, float]()
     for trace in runs:
-        if not comparable(first.spec["protocol"], trace.spec["protocol"]):
+        if not comparable(first.spec.get("protocol", ""), trace.spec.get("protocol", "")):
             versions = f"{first.spec['protocol']} and {trace.spec['protocol']}"
             raise ValueError(f"{_words(trace)}: runs of protocols {versions} may not be compared; run them again")
         if not trace.finished:

@@ -1,7 +1,7 @@
 """What may be said of the controllers of a result folder: their scores, and the claims that the rule allows.
 
-The score is `autotunenet_bench.metrics.scoring.compute_adjusted`, the rule `autotunenet_bench.statistics.claim`. Nothing
-is decided here but which cells can be scored and whom the comparisons are about.
+The score is `autotunenet_bench.metrics.scoring.compute_adjusted`, the rule `autotunenet_bench.statistics.claim`. All
+that is decided here is whom the comparisons are about.
 """
 
 from __future__ import annotations
@@ -30,14 +30,21 @@ class Verdict:
         other: Display name.
         comparison: Of the regrets, run by run; below 0 the subject is better.
         claim: What the rule allows to say.
-        sentence: The same in plain words, with the numbers.
+        headline: The same in plain words.
+        evidence: The numbers behind it, in words.
     """
 
     subject: str
     other: str
     comparison: Comparison
     claim: Claim
-    sentence: str
+    headline: str
+    evidence: str
+
+    @property
+    def sentence(self) -> str:
+        """Headline and evidence."""
+        return f"{self.headline}: {self.evidence}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,8 +118,8 @@ def judge(traces: Iterable[Trace], *, seed: int = 0, num_resamples: int = NUM_RE
     )
 
 
-def sentence(ours: str, other: str, comparison: Comparison, *, what: str) -> str:
-    """Return what a comparison allows to say, in plain words.
+def verdict(ours: str, other: str, comparison: Comparison, *, what: str) -> Verdict:
+    """Return what a comparison allows to say, in plain words too.
 
     Args:
         ours: A of the comparison.
@@ -122,23 +129,26 @@ def sentence(ours: str, other: str, comparison: Comparison, *, what: str) -> str
 
     >>> from autotunenet_bench.statistics import compare
     >>> same = {("digits", seed): 0.25 for seed in range(6)}
-    >>> sentence("tuner", "fixed", compare(same, same, seed=0), what="regret").partition(":")[0]
+    >>> verdict("tuner", "fixed", compare(same, same, seed=0), what="regret").headline
     'No claim about tuner and fixed'
     """
-    verdict, difference = claim(comparison), comparison.difference
-    size = f"95 % interval {_signed(difference.low)} to {_signed(difference.high)}"
-    correction = (
-        f" after Holm's correction over {comparison.num_comparisons} comparisons"
-        if comparison.num_comparisons > 1
-        else ""
-    )
+    found, difference = claim(comparison), comparison.difference
+    many = comparison.num_comparisons > 1
+    correction = f" after Holm's correction over {comparison.num_comparisons} comparisons" if many else ""
     evidence = (
-        f"mean difference of the {what} {_signed(difference.point)} ({size}), lower in "
-        f"{100 * comparison.improvement:.0f} % of {comparison.num_pairs} pairs, p = {comparison.p_holm:.3g}{correction}"
+        f"mean difference of the {what} {_signed(difference.point)} (95 % interval {_signed(difference.low)} to "
+        f"{_signed(difference.high)}), lower in {100 * comparison.improvement:.0f} % of {comparison.num_pairs} pairs, "
+        f"p = {comparison.p_holm:.3g}{correction}."
     )
-    if verdict is Claim.NOTHING:
-        return f"No claim about {ours} and {other}: {evidence}. That does not say that they are equal."
-    return f"{ours} is {verdict.value} than {other}: {evidence}."
+    is_silent = found is Claim.NOTHING
+    return Verdict(
+        subject=ours,
+        other=other,
+        comparison=comparison,
+        claim=found,
+        headline=f"No claim about {ours} and {other}" if is_silent else f"{ours} is {found.value} than {other}",
+        evidence=f"{evidence} That does not say that they are equal." if is_silent else evidence,
+    )
 
 
 def _verdicts(scores: Sequence[Score], subject: str, *, seed: int, num_resamples: int) -> tuple[Verdict, ...]:
@@ -150,16 +160,7 @@ def _verdicts(scores: Sequence[Score], subject: str, *, seed: int, num_resamples
     if not others:
         return ()
     compared = compare_all(runs[subject], others, seed=seed, num_resamples=num_resamples)
-    return tuple(
-        Verdict(
-            subject=subject,
-            other=name,
-            comparison=comparison,
-            claim=claim(comparison),
-            sentence=sentence(subject, name, comparison, what="regret"),
-        )
-        for name, comparison in compared.items()
-    )
+    return tuple(verdict(subject, name, comparison, what="regret") for name, comparison in compared.items())
 
 
 def _named(runs: Sequence[Trace], name: str) -> str:
@@ -182,4 +183,4 @@ def _signed(value: float) -> str:
     """Three decimals, or one digit of what would be 0.000."""
     if value == 0:
         return "0"
-    return (f"{value:+.3f}" if abs(value) >= 5e-4 else f"{value:+.0e}").replace("-", "−")
+    return f"{value:+.3f}" if abs(value) >= 5e-4 else f"{value:+.0e}"
