@@ -39,7 +39,7 @@ def summary_csv(traces: Iterable[Trace], groups: Iterable[Group] = ()) -> str:
             "trigger_epoch": trace.trigger.epoch if trace.trigger else None,
             "trigger_step": trace.trigger.step if trace.trigger else None,
             "weights_sha256": trace.weights_sha256,
-            **_flatten("spec", trace.spec),
+            **flatten("spec", trace.spec),
         }
         for identity, trace in _identified(traces)
     )
@@ -55,7 +55,7 @@ def curves_csv(traces: Iterable[Trace]) -> str:
 def decisions_csv(traces: Iterable[Trace]) -> str:
     """One row for every decision that did something: all but HOLD."""
     return to_csv(
-        {**identity, **_flatten("", decision.to_record())}
+        {**identity, **flatten("", decision.to_record())}
         for identity, trace in _identified(traces)
         for decision in trace.decisions
         if decision.action is not Action.HOLD
@@ -138,13 +138,13 @@ def _epoch_record(epoch: EpochRecord) -> Record:
     }
 
 
-def _flatten(prefix: str, values: Mapping[str, Any]) -> Record:
-    """Nested mappings as dotted columns, lists as JSON."""
+def flatten(prefix: str, values: Mapping[str, Any]) -> Record:
+    """Return nested mappings as dotted columns, lists as JSON."""
     flat: Record = {}
     for key, value in values.items():
         name = f"{prefix}.{key}" if prefix else key
         if isinstance(value, Mapping):
-            flat.update(_flatten(name, value))
+            flat.update(flatten(name, value))
         else:
             flat[name] = json.dumps(value) if isinstance(value, list | tuple) else value
     return flat

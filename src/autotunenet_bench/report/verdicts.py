@@ -7,7 +7,7 @@ that is decided here is whom the comparisons are about.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from autotunenet_bench.metrics.scoring import COMPUTE_ADJUSTED, LeftOut, Score, compute_adjusted, scorable
@@ -128,11 +128,17 @@ def verdict(ours: str, other: str, comparison: Comparison, *, what: str) -> Verd
         what: What the scores are, such as "regret".
 
     >>> from autotunenet_bench.statistics import compare
-    >>> same = {("digits", seed): 0.25 for seed in range(6)}
-    >>> verdict("tuner", "fixed", compare(same, same, seed=0), what="regret").headline
+    >>> ours = {("digits", seed): 0.25 for seed in range(5)}
+    >>> verdict("tuner", "fixed", compare(ours, {run: 0.5 for run in ours}, seed=0), what="regret").headline
     'No claim about tuner and fixed'
     """
     found, difference = claim(comparison), comparison.difference
+    if difference.low == difference.high == 0:
+        evidence = f"the {what} is the same in all {comparison.num_pairs} pairs."
+        headline = f"Nothing differs between {ours} and {other}"
+        return Verdict(
+            subject=ours, other=other, comparison=comparison, claim=found, headline=headline, evidence=evidence
+        )
     many = comparison.num_comparisons > 1
     correction = f" after Holm's correction over {comparison.num_comparisons} comparisons" if many else ""
     evidence = (
@@ -152,7 +158,7 @@ def verdict(ours: str, other: str, comparison: Comparison, *, what: str) -> Verd
 
 
 def _verdicts(scores: Sequence[Score], subject: str, *, seed: int, num_resamples: int) -> tuple[Verdict, ...]:
-    runs = {
+    runs: dict[str, dict[tuple[Hashable, int], float]] = {
         score.controller: {(cell, place): r for cell, row in enumerate(score.regrets) for place, r in enumerate(row)}
         for score in scores
     }
