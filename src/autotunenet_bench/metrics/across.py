@@ -180,7 +180,7 @@ def sensitivity_to_lr(traces: Iterable[Trace], metric: Metric = FINAL) -> float:
         ValueError: If the runs differ in more than seed and initial lr, or an L_0 is not finite.
     """
     runs = finished(traces)
-    if len({(problem(trace), _canonical(trace.spec["controller"])) for trace in runs}) > 1:
+    if len({(problem(trace), _canonical(_part(trace, "controller"))) for trace in runs}) > 1:
         raise ValueError("the runs differ in more than seed and initial lr; give those of one method under one regime")
     grid: dict[str, list[Trace]] = defaultdict(list)
     for trace in runs:

@@ -140,7 +140,7 @@ def _title(run: Trace, tasks: Sequence[Mapping[str, Any]]) -> str:
     differing = [
         key for key in task if key not in (*STARTING_POINT, "name") and len({str(t.get(key)) for t in tasks}) > 1
     ]
-    words = [str(task.get("name", run.label[0])), *(f"{key} {task[key]}" for key in differing)]
+    words = [str(task.get("name", run.label[0])), *(f"{key} {task[key]}" for key in differing if task[key] is not None)]
     return f"{', '.join(words)} · {run.label[1]}"
 
 
