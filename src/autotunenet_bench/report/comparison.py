@@ -80,7 +80,7 @@ class Pair:
         key: Which.
         a: Share of the initial loss that is left in A; lower is better, at most 1.
         b: The same in B.
-        is_identical: Whether both ended with the same weights, bit for bit.
+        is_identical: Whether both ended with the same weights, bit for bit, and the same loss.
     """
 
     key: Key
@@ -261,12 +261,8 @@ def _metric(traces: Iterable[Trace]) -> Metric:
 
 def _pair(key: Key, a: Outcome, b: Outcome, metric: Metric) -> Pair:
     digests = [run.trace.weights_sha256 if run.trace else "" for run in (a, b)]
-    return Pair(
-        key=key,
-        a=_share(a, metric, f"A, {words(key)}"),
-        b=_share(b, metric, f"B, {words(key)}"),
-        is_identical=bool(digests[0]) and digests[0] == digests[1],
-    )
+    one, other = _share(a, metric, f"A, {words(key)}"), _share(b, metric, f"B, {words(key)}")
+    return Pair(key=key, a=one, b=other, is_identical=one == other and bool(digests[0]) and digests[0] == digests[1])
 
 
 def _share(run: Outcome, metric: Metric, where: str) -> float:
