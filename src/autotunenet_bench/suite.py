@@ -147,10 +147,52 @@ def rebuild_report(folder: Path, known_failures: Mapping[str, str] | None = None
         SuiteFileError: If ``suite.json`` is damaged.
         OSError: If the report cannot be written.
     """
+    found = read_results(folder, known_failures)
+    report = write_report(
+        list(found.traces.values()),
+        folder,
+        found.about.get("title", folder.name),
+        found.about.get("description", ""),
+        failures=found.failures,
+        missing=found.missing,
+    )
+    num_runs = len(found.names)
+    return SuiteResult(folder, list(found.traces.values()), found.failures, found.missing, num_runs, report)
+
+
+@dataclass(frozen=True)
+class Results:
+    """What lies in a folder of results.
+
+    Attributes:
+        about: What its ``suite.json`` says; empty without one.
+        names: Ids of the runs that it is about.
+        traces: By run id, those that can be read; failed ones too, as far as they came.
+        failures: See `SuiteResult`.
+        missing: See `SuiteResult`.
+    """
+
+    about: Mapping[str, Any]
+    names: Sequence[str]
+    traces: Mapping[str, Trace]
+    failures: Mapping[str, str]
+    missing: Mapping[str, str]
+
+
+def read_results(folder: Path, known_failures: Mapping[str, str] | None = None) -> Results:
+    """Read the runs that lie in a folder; nothing is written.
+
+    Args:
+        folder: As `run_suite` left it. Without its ``suite.json``, every run below it counts.
+        known_failures: Messages by run id, over those that the folder tells.
+
+    Raises:
+        NoRunsError: If there are none.
+        SuiteFileError: If ``suite.json`` is damaged.
+    """
     about = _read_suite_file(folder)
-    store = ResultStore(folder)
-    names = about.get("runs") or [run.path.name for run in store.folders()]
-    traces: list[Trace] = []
+    names = about.get("runs") or [run.path.name for run in ResultStore(folder).folders()]
+    traces: dict[str, Trace] = {}
     known = known_failures or {}
     failures: dict[str, str] = {}
     missing: dict[str, str] = {}
@@ -159,7 +201,7 @@ def rebuild_report(folder: Path, known_failures: Mapping[str, str] | None = None
         try:
             has_begun = any(True for _ in run.events())
             if has_begun:
-                traces.append(_reportable(run))
+                traces[name] = _reportable(run)
             if name in known or run.status() == "failed":
                 failures[name] = known.get(name) or str(run.details().get("error", "no reason was stored"))
             elif not has_begun:
@@ -168,15 +210,7 @@ def rebuild_report(folder: Path, known_failures: Mapping[str, str] | None = None
             failures[name] = str(error)
     if not names:
         raise NoRunsError(f"{folder}: there are no runs in this folder; name one such as results/<name of the config>")
-    report = write_report(
-        traces,
-        folder,
-        about.get("title", folder.name),
-        about.get("description", ""),
-        failures=failures,
-        missing=missing,
-    )
-    return SuiteResult(folder, traces, failures, missing, len(names), report)
+    return Results(about, names, traces, failures, missing)
 
 
 def _reportable(run: RunFolder) -> Trace:

@@ -99,9 +99,11 @@ def test_a_run_ends_with_a_table_and_the_paths_of_the_report(config: str, execut
     assert result.exit_code == 0, result.output
     assert "2 runs in all" in result.output
     assert "fixed" in result.output
-    for name in ("report.html", "summary.csv", "curves.csv", "decisions.csv", "overall.csv"):
-        assert Path("results/mine", name).is_file()
+    for name in ("report.html", "summary.csv"):
         assert str(Path("results/mine", name)) in result.output
+    for name in ("curves.csv", "decisions.csv", "overall.csv", "score.csv", "claims.csv", "tables.tex"):
+        assert Path("results/mine", name).is_file()
+        assert f" {name}" in result.output
 
 
 def test_finished_runs_are_reused_and_this_is_said(config: str, executor: FakeExecutor) -> None:

@@ -5,7 +5,7 @@ import io
 import math
 import random
 import re
-from dataclasses import replace
+from dataclasses import fields, replace
 from html.parser import HTMLParser
 from xml.etree import ElementTree
 
@@ -26,8 +26,10 @@ from autotunenet_bench.report.aggregate import Stat, aggregate
 from autotunenet_bench.report.columns import MAIN_COLUMNS
 from autotunenet_bench.report.csvs import curves_csv, decisions_csv, summary_csv
 from autotunenet_bench.report.curves import band, hyperparam_curve, train_loss_curve
-from autotunenet_bench.report.figures import COLORS, LINE_STYLES, curves_figure, styles
-from autotunenet_bench.report.html import MAX_EVENTS, render
+from autotunenet_bench.report.drawing import COLORS, LINE_STYLES, styles
+from autotunenet_bench.report.figures import curves_figure
+from autotunenet_bench.report.html import render
+from autotunenet_bench.report.sections import MAX_EVENTS
 from autotunenet_bench.report.tables import LESS_NEEDED, SPREAD
 from autotunenet_bench.results.trace import Trace
 from autotunenet_bench.types import DataInfo
@@ -211,10 +213,11 @@ def test_bytes_depend_neither_on_time_nor_on_the_order_of_the_seeds(traces, tmp_
     labels = list(dict.fromkeys(trace.label for trace in traces))
     by_seed_downwards = sorted(traces, key=lambda trace: (labels.index(trace.label), -trace.spec["seed"]))
     second = write_report(by_seed_downwards, tmp_path / "b", "Title")
-    for name in ("html", "summary_csv", "curves_csv", "decisions_csv", "overall_csv"):
-        assert getattr(first, name).read_bytes() == getattr(second, name).read_bytes()
+    for field in fields(first):
+        assert getattr(first, field.name).read_bytes() == getattr(second, field.name).read_bytes()
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == [
-        *("curves.csv", "decisions.csv", "overall.csv", "report.html", "summary.csv")
+        *("claims.csv", "curves.csv", "decisions.csv", "overall.csv", "report.html", "score.csv", "summary.csv"),
+        "tables.tex",
     ]
 
 

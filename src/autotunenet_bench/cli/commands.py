@@ -33,7 +33,8 @@ def main(argv: list[str] | None = None) -> None:
         argv: Arguments after the program's name; None: those of the process.
 
     Raises:
-        SystemExit: Always; 0 done, 1 a run failed, 2 a config, data or a folder were refused, 130 interrupted.
+        SystemExit: Always; 0 done, 1 a run failed or a controller got worse, 2 a config, data or a folder were refused,
+            130 interrupted.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -229,6 +230,46 @@ def report(
                 if out.resolve() != result.report.html.resolve():
                     shutil.copyfile(result.report.html, out)
         show_result(result, out)
+
+
+@app.command()
+def compare(
+    a: Annotated[Path, typer.Argument(metavar="A", help="A folder of results to compare with.")],
+    b: Annotated[Path, typer.Argument(metavar="B", help="The folder in question, of the same config.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="The page; default: compare.html in B.")
+    ] = None,
+    fail_on_regression: Annotated[
+        bool, typer.Option("--fail-on-regression", help="End in 1 if a controller is worse in B by the rule.")
+    ] = False,
+) -> None:
+    """Compare two folders of results run by run: which is better, and what else differs?
+
+    \b
+    Examples:
+      autotunenet-bench compare results/demo new_results/demo
+      autotunenet-bench compare before/shifts after/shifts --out shifts.html
+      autotunenet-bench compare baseline/demo results/demo --fail-on-regression
+
+    \b
+    Runs with the same task, regime, controller and seed are pairs. Nothing is run
+    again. What may be claimed of few seeds is little; the page says what.
+    """  # noqa: D301
+    with interruptible():
+        from autotunenet_bench.cli.executing import show_comparison
+        from autotunenet_bench.comparing import compare_folders
+        from autotunenet_bench.report.comparison import ComparisonError
+        from autotunenet_bench.suite import NoRunsError, SuiteFileError
+
+        try:
+            with system_errors(out or b, "name another file with --out"):
+                found, paths = compare_folders(a, b, out)
+        except (ComparisonError, NoRunsError, SuiteFileError) as error:
+            refuse(str(error))
+        show_comparison(found, paths)
+        if fail_on_regression and found.worse:
+            say(f"\nWorse in B: {', '.join(found.worse)}", err=True)
+            raise typer.Exit(EXIT_FAILED)
 
 
 @app.command()

@@ -14,6 +14,8 @@ from autotunenet_bench.cli.ending import EXIT_FAILED, interruptible, refuse, sys
 from autotunenet_bench.cli.saying import count, say
 
 if TYPE_CHECKING:
+    from autotunenet_bench.comparing import ComparisonPaths
+    from autotunenet_bench.report.comparison import FolderComparison
     from autotunenet_bench.suite import Plan, SuiteResult
 
 
@@ -85,13 +87,12 @@ def show_result(result: SuiteResult, page: Path | None = None) -> None:
     """Print the table, what failed, and where everything lies; exit with 1 if something failed."""
     from autotunenet_bench.report import summary_table
 
-    # A log file has no width of its own; the default of 80 columns would fold the table.
-    console = Console() if sys.stdout.isatty() else Console(width=110)
-    console.print(summary_table(result.traces))
+    _console().print(summary_table(result.traces))
     files = result.report
     say(f"Report: {page or files.html}")
-    tables = files.summary_csv, files.curves_csv, files.decisions_csv, files.overall_csv
-    say(f"CSV:    {', '.join(map(str, tables))}")
+    # The first with its folder, the others by name: eight paths would fill the screen.
+    others = files.curves_csv, files.decisions_csv, files.overall_csv, files.score_csv, files.claims_csv
+    say(f"Tables: {files.summary_csv}; beside it {', '.join(path.name for path in (*others, files.tables_tex))}")
     num_finished = sum(trace.finished for trace in result.traces)
     if num_finished < result.num_runs:
         states = [f"{number} {state}" for state, number in Counter(result.missing.values()).items()]
@@ -104,3 +105,17 @@ def show_result(result: SuiteResult, page: Path | None = None) -> None:
         details = result.folder / run_id / "error.txt"
         say(f"    see {details if details.exists() else details.parent}", err=True)
     raise typer.Exit(EXIT_FAILED)
+
+
+def show_comparison(found: FolderComparison, paths: ComparisonPaths) -> None:
+    """Print what was found of two folders, and where it lies."""
+    from autotunenet_bench.report.comparison_page import ComparisonTable
+
+    _console().print(ComparisonTable(found))
+    say(f"Report: {paths.html}")
+    say(f"Pairs:  {paths.pairs_csv}")
+
+
+def _console() -> Console:
+    # A log file has no width of its own; the default of 80 columns would fold the table.
+    return Console() if sys.stdout.isatty() else Console(width=110)

@@ -180,7 +180,7 @@ def sensitivity_to_lr(traces: Iterable[Trace], metric: Metric = FINAL) -> float:
         ValueError: If the runs differ in more than seed and initial lr, or an L_0 is not finite.
     """
     runs = finished(traces)
-    if len({(problem(trace), _canonical(trace.spec["controller"])) for trace in runs}) > 1:
+    if len({(problem(trace), _canonical(_part(trace, "controller"))) for trace in runs}) > 1:
         raise ValueError("the runs differ in more than seed and initial lr; give those of one method under one regime")
     grid: dict[str, list[Trace]] = defaultdict(list)
     for trace in runs:
@@ -276,14 +276,19 @@ def finished(traces: Iterable[Trace]) -> list[Trace]:
 def problem(trace: Trace) -> str:
     """Return what is learnt, by whatever method and from wherever: equal texts, equal problems."""
     spec = trace.spec
-    task = {key: value for key, value in spec["task"].items() if key not in STARTING_POINT}
-    regime = {key: value for key, value in spec["regime"].items() if key != "label"}
-    return _canonical([task, regime, spec.get("data"), spec["num_epochs"]])
+    # A spec that was not written by this version may lack a part; then its display name stands in.
+    task = {key: value for key, value in _part(trace, "task").items() if key not in STARTING_POINT}
+    regime = {key: value for key, value in _part(trace, "regime").items() if key != "label"}
+    return _canonical([task, regime, spec.get("data"), spec.get("num_epochs")])
 
 
 def starting_point(trace: Trace) -> str:
     """Return the task as its config has it, initial lr included."""
-    return _canonical({key: value for key, value in trace.spec["task"].items() if key != "label"})
+    return _canonical({key: value for key, value in _part(trace, "task").items() if key != "label"})
+
+
+def _part(trace: Trace, kind: str) -> Mapping[str, Any]:
+    return trace.spec.get(kind) or {"name": trace.spec["labels"][kind]}
 
 
 def by_seed(traces: Sequence[Trace], words: str, metric: Metric = FINAL) -> Mapping[int, float]:

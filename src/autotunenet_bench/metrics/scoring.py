@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from autotunenet_bench.metrics.across import Share, by_seed, problem, starting_point
@@ -43,6 +43,60 @@ class Score:
     version: str = SCORING_VERSION
 
 
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A cell that cannot be scored.
+
+    Attributes:
+        task: Display name.
+        regime: Display name.
+        reason: What is wrong there, and what to do.
+    """
+
+    task: str
+    regime: str
+    reason: str
+
+
+def scorable(traces: Iterable[Trace]) -> tuple[list[Trace], list[LeftOut]]:
+    """Return the runs of all cells that `compute_adjusted` can score, and the cells that it cannot, with the reasons.
+
+    A cell goes for all controllers or for none: where one run is missing, the runs that are there are left out too, or
+    a method would be spared the cells that it lost. It is spared them even so, and so is every other: whoever shows a
+    score shows what was left out beside it.
+
+    Args:
+        traces: Runs, finished or not.
+
+    Returns:
+        Runs in their order, by cell; and the cells that were left out.
+    """
+    runs = list(traces)
+    names = list(dict.fromkeys(trace.label[2] for trace in runs))
+    left_out: list[LeftOut] = []
+    complete: list[list[Trace]] = []
+    for cell in _cells(runs).values():
+        group = [trace for same in cell.values() for trace in same]
+        try:
+            _check(group)
+            _check_complete(cell, names)
+        except ValueError as error:
+            left_out.append(LeftOut(*group[0].label[:2], str(error)))
+        else:
+            complete.append(group)
+    oracles = _Oracles([trace for group in complete for trace in group])
+    kept: list[Trace] = []
+    for group in complete:
+        try:
+            for trace in group:
+                _regret(trace, oracles)
+        except ValueError as error:
+            left_out.append(LeftOut(*group[0].label[:2], str(error)))
+        else:
+            kept += group
+    return kept, left_out
+
+
 def compute_adjusted(
     traces: Iterable[Trace],
     *,
@@ -68,13 +122,10 @@ def compute_adjusted(
     known = runs if references is None else list(references)
     _check([*runs, *known])
     oracles = _Oracles(known)
-    cells: dict[str, dict[str, list[Trace]]] = defaultdict(lambda: defaultdict(list))
-    for trace in runs:
-        cells[problem(trace) + starting_point(trace)][trace.label[2]].append(trace)
     names = list(dict.fromkeys(trace.label[2] for trace in runs))
     regrets: dict[str, list[tuple[float, ...]]] = defaultdict(list)
     lost: dict[str, list[bool]] = defaultdict(list)
-    for cell in cells.values():
+    for cell in _cells(runs).values():
         _check_complete(cell, names)
         for name, group in cell.items():
             group.sort(key=lambda trace: int(trace.spec["seed"]))
@@ -102,20 +153,29 @@ class _Oracles:
         groups: dict[tuple[str, str, str], list[Trace]] = defaultdict(list)
         for trace in references:
             groups[problem(trace), starting_point(trace), trace.label[2]].append(trace)
-        self._losses = {
-            key: by_seed(group, ", ".join(group[0].label), COMPUTE_ADJUSTED) for key, group in groups.items()
-        }
+        # By problem, for every run asks: a suite has hundreds of groups, and each problem few of them.
+        self._losses: dict[str, list[Mapping[int, float]]] = defaultdict(list)
+        for (what, _, _), group in groups.items():
+            self._losses[what].append(by_seed(group, ", ".join(group[0].label), COMPUTE_ADJUSTED))
 
     def of(self, trace: Trace) -> float:
         """Return the oracle of a run."""
         seed, means = int(trace.spec["seed"]), []
-        for (what, _, _), losses in self._losses.items():
+        for losses in self._losses.get(problem(trace), ()):
             others = [loss for other, loss in losses.items() if other != seed]
-            if what == problem(trace) and others:
+            if others:
                 means.append(math.fsum(others) / len(others))
         if not means:
             raise ValueError(f"{_words(trace)}: the oracle needs runs with other seeds; run two seeds or more")
         return min(means)
+
+
+def _cells(runs: Iterable[Trace]) -> dict[str, dict[str, list[Trace]]]:
+    """The runs by cell and, in there, by controller; both in order of appearance."""
+    cells: dict[str, dict[str, list[Trace]]] = defaultdict(lambda: defaultdict(list))
+    for trace in runs:
+        cells[problem(trace) + starting_point(trace)][trace.label[2]].append(trace)
+    return cells
 
 
 def _regret(trace: Trace, oracles: _Oracles) -> float:
@@ -131,7 +191,7 @@ def _check(runs: Sequence[Trace]) -> None:
         raise ValueError("a score needs at least one run, got none")
     first, budgets = runs[0], dict[str, float]()
     for trace in runs:
-        if not comparable(first.spec["protocol"], trace.spec["protocol"]):
+        if not comparable(first.spec.get("protocol", ""), trace.spec.get("protocol", "")):
             versions = f"{first.spec['protocol']} and {trace.spec['protocol']}"
             raise ValueError(f"{_words(trace)}: runs of protocols {versions} may not be compared; run them again")
         if not trace.finished:

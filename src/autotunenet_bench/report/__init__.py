@@ -1,4 +1,4 @@
-"""What came out of a set of runs: a table for the terminal, an HTML page and CSV files."""
+"""What came out of a set of runs: a table for the terminal, an HTML page, CSV files and tables for LaTeX."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autotunenet_bench.files import write_atomically
-from autotunenet_bench.report.csvs import curves_csv, decisions_csv, overall_csv, summary_csv
+from autotunenet_bench.report.aggregate import aggregate
+from autotunenet_bench.report.csvs import claims_csv, curves_csv, decisions_csv, overall_csv, score_csv, summary_csv
 from autotunenet_bench.report.html import render
+from autotunenet_bench.report.latex import tables_tex
 from autotunenet_bench.report.tables import summary_table
+from autotunenet_bench.report.verdicts import Verdicts, judge
 from autotunenet_bench.results.trace import Trace
 
-__all__ = ["ReportPaths", "summary_table", "write_report"]
+__all__ = ["ReportPaths", "Verdicts", "judge", "summary_table", "write_report"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +27,9 @@ class ReportPaths:
     curves_csv: Path
     decisions_csv: Path
     overall_csv: Path
+    score_csv: Path
+    claims_csv: Path
+    tables_tex: Path
 
 
 def write_report(
@@ -42,28 +48,44 @@ def write_report(
 
     Args:
         traces: Runs, finished or not; an empty report says that it is.
-        folder: Where ``report.html``, ``summary.csv``, ``curves.csv``, ``decisions.csv`` and ``overall.csv`` go.
+        folder: Where ``report.html`` and the files beside it go: ``summary.csv``, ``curves.csv``, ``decisions.csv``,
+            ``overall.csv``, ``score.csv``, ``claims.csv`` and ``tables.tex``.
         title: Heading of the page.
         description: A paragraph below it.
         failures: What is known about runs that failed, by their run ids, so that the page can say it.
         missing: The same about runs that were asked for and are not there: not started, interrupted.
 
     Returns:
-        The paths of the five files.
+        The paths of the files.
     """
     runs = list(traces)
+    groups, verdicts = aggregate(runs), judge(runs)
     paths = ReportPaths(
         html=folder / "report.html",
         summary_csv=folder / "summary.csv",
         curves_csv=folder / "curves.csv",
         decisions_csv=folder / "decisions.csv",
         overall_csv=folder / "overall.csv",
+        score_csv=folder / "score.csv",
+        claims_csv=folder / "claims.csv",
+        tables_tex=folder / "tables.tex",
     )
-    write_atomically(paths.summary_csv, summary_csv(runs))
+    write_atomically(paths.summary_csv, summary_csv(runs, groups))
     write_atomically(paths.curves_csv, curves_csv(runs))
     write_atomically(paths.decisions_csv, decisions_csv(runs))
-    write_atomically(paths.overall_csv, overall_csv(runs))
-    page = render(runs, title=title, description=description, failures=failures, missing=missing)
+    write_atomically(paths.overall_csv, overall_csv(groups))
+    write_atomically(paths.score_csv, score_csv(verdicts))
+    write_atomically(paths.claims_csv, claims_csv(verdicts.verdicts))
+    write_atomically(paths.tables_tex, tables_tex(groups, verdicts))
+    page = render(
+        runs,
+        title=title,
+        description=description,
+        failures=failures,
+        missing=missing,
+        groups=groups,
+        verdicts=verdicts,
+    )
     # Last, so that whoever waits for the page finds the files beside it.
     write_atomically(paths.html, page)
     return paths

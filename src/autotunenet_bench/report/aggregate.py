@@ -115,6 +115,16 @@ def aggregate(traces: Iterable[Trace]) -> list[Group]:
     ]
 
 
+def summaries(groups: Iterable[Group]) -> dict[int, dict[str, float]]:
+    """Return every metric of the finished runs by the identity of the trace, for whoever has the groups already."""
+    return {
+        id(trace): {name: stat.values[index] for name, stat in row.stats.items()}
+        for group in groups
+        for row in group.rows
+        for index, trace in enumerate(row.finished)
+    }
+
+
 def in_order(traces: Iterable[Trace]) -> list[Trace]:
     """`traces` by task, regime and controller as they first appear, then by seed and the rest of the spec.
 

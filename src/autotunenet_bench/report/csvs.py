@@ -1,6 +1,6 @@
 """The numbers as CSV, for a spreadsheet or a notebook. Floats are written so that they read back unchanged.
 
-All but the overall one share the columns of `_identified`; `run` counts the runs and joins the files.
+Those of runs share the columns of `_identified`; `run` counts the runs and joins the files.
 """
 
 from __future__ import annotations
@@ -9,30 +9,37 @@ import csv
 import io
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from autotunenet.types import Action
 from autotunenet_bench.metrics import summarize
-from autotunenet_bench.report.aggregate import aggregate, in_order
+from autotunenet_bench.report.aggregate import Group, in_order, summaries
 from autotunenet_bench.report.overall import overviews
+from autotunenet_bench.report.verdicts import Verdict, Verdicts
 from autotunenet_bench.results.trace import EpochRecord, Trace
 
 Record = dict[str, Any]
 
 
-def summary_csv(traces: Iterable[Trace]) -> str:
-    """One row a run, finished or not: every metric, the trigger and, as ``spec.*``, every field of the spec."""
-    return _to_csv(
+def summary_csv(traces: Iterable[Trace], groups: Iterable[Group] = ()) -> str:
+    """One row a run, finished or not: every metric, the trigger and, as ``spec.*``, every field of the spec.
+
+    Args:
+        traces: Runs.
+        groups: What `aggregate` made of them, where it has been done already: it saves computing the metrics again.
+    """
+    known = summaries(groups)
+    return to_csv(
         {
             **identity,
             "finished": trace.finished,
-            **summarize(trace),
+            **(known.get(id(trace)) or summarize(trace)),
             "initial_val_loss": trace.initial_val.get("loss", math.nan),
             "trigger_epoch": trace.trigger.epoch if trace.trigger else None,
             "trigger_step": trace.trigger.step if trace.trigger else None,
             "weights_sha256": trace.weights_sha256,
-            **_flatten("spec", trace.spec),
+            **flatten("spec", trace.spec),
         }
         for identity, trace in _identified(traces)
     )
@@ -40,27 +47,71 @@ def summary_csv(traces: Iterable[Trace]) -> str:
 
 def curves_csv(traces: Iterable[Trace]) -> str:
     """One row a run and epoch. Values stand as measured: NaN and infinities are not replaced."""
-    return _to_csv(
+    return to_csv(
         {**identity, **_epoch_record(epoch)} for identity, trace in _identified(traces) for epoch in trace.epochs
     )
 
 
 def decisions_csv(traces: Iterable[Trace]) -> str:
     """One row for every decision that did something: all but HOLD."""
-    return _to_csv(
-        {**identity, **_flatten("", decision.to_record())}
+    return to_csv(
+        {**identity, **flatten("", decision.to_record())}
         for identity, trace in _identified(traces)
         for decision in trace.decisions
         if decision.action is not Action.HOLD
     )
 
 
-def overall_csv(traces: Iterable[Trace]) -> str:
+def overall_csv(groups: Sequence[Group]) -> str:
     """One row a controller, over everything and over each regime and task, as `overviews` has them."""
-    return _to_csv(
-        {"over": overview.over, "of": overview.of, **row}
-        for overview in overviews(aggregate(traces))
-        for row in overview.rows
+    return to_csv(
+        {"over": overview.over, "of": overview.of, **row} for overview in overviews(groups) for row in overview.rows
+    )
+
+
+def score_csv(verdicts: Verdicts) -> str:
+    """One row a controller, the best first; without a score, the reason in its place."""
+    cells = {"cells": verdicts.num_cells, "cells_left_out": len(verdicts.left_out)}
+    if not verdicts.scores:
+        return to_csv({"controller": name, **cells, "why_not": verdicts.why_not} for name in verdicts.controllers)
+    return to_csv(
+        {
+            "controller": score.controller,
+            "runs": score.failures.num,
+            "score": score.iqm.point,
+            "score_low": score.iqm.low,
+            "score_high": score.iqm.high,
+            "worst_decile": score.worst_decile,
+            "failed": score.failures.hits,
+            "failed_rate_low": score.failures.interval[0],
+            "failed_rate_high": score.failures.interval[1],
+            **cells,
+            "scoring_version": score.version,
+        }
+        for score in verdicts.scores
+    )
+
+
+def claims_csv(verdicts: Iterable[Verdict]) -> str:
+    """One row a comparison."""
+    return to_csv(
+        {
+            "subject": verdict.subject,
+            "other": verdict.other,
+            "claim": verdict.claim.value,
+            "pairs": verdict.comparison.num_pairs,
+            "cells": verdict.comparison.num_cells,
+            "seeds": verdict.comparison.num_seeds,
+            "difference": verdict.comparison.difference.point,
+            "difference_low": verdict.comparison.difference.low,
+            "difference_high": verdict.comparison.difference.high,
+            "p_value": verdict.comparison.p_value,
+            "p_holm": verdict.comparison.p_holm,
+            "comparisons": verdict.comparison.num_comparisons,
+            "improvement": verdict.comparison.improvement,
+            "sentence": verdict.sentence,
+        }
+        for verdict in verdicts
     )
 
 
@@ -87,20 +138,20 @@ def _epoch_record(epoch: EpochRecord) -> Record:
     }
 
 
-def _flatten(prefix: str, values: Mapping[str, Any]) -> Record:
-    """Nested mappings as dotted columns, lists as JSON."""
+def flatten(prefix: str, values: Mapping[str, Any]) -> Record:
+    """Return nested mappings as dotted columns, lists as JSON."""
     flat: Record = {}
     for key, value in values.items():
         name = f"{prefix}.{key}" if prefix else key
         if isinstance(value, Mapping):
-            flat.update(_flatten(name, value))
+            flat.update(flatten(name, value))
         else:
             flat[name] = json.dumps(value) if isinstance(value, list | tuple) else value
     return flat
 
 
-def _to_csv(records: Iterable[Record]) -> str:
-    """The records under the union of their columns, in order of appearance; what a record lacks stays empty."""
+def to_csv(records: Iterable[Record]) -> str:
+    """Return records under the union of their columns, in order of appearance; what a record lacks stays empty."""
     rows = list(records)
     columns = list(dict.fromkeys(name for row in rows for name in row))
     text = io.StringIO()

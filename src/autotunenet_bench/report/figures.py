@@ -1,64 +1,27 @@
-"""One figure a task and regime, as an SVG string. The same runs give the same bytes.
-
-Everything goes through `matplotlib.figure.Figure`: no pyplot, no global figure, and settings only inside `rc_context`.
-"""
+"""The curves of a task and regime over the optimizer steps, as an SVG string. The same runs give the same bytes."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import MaxNLocator
 
 from autotunenet.types import Action
-from autotunenet_bench.report import curves
+from autotunenet_bench.report import curves, drawing
 from autotunenet_bench.report.aggregate import Group, Row
 from autotunenet_bench.report.curves import Band, Curve
+from autotunenet_bench.report.drawing import Style
 from autotunenet_bench.results.trace import Trace
-
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""Okabe and Ito's colour-blind-safe palette (jfly.uni-koeln.de/color) without its yellow, illegible on white."""
-
-LINE_STYLES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.4)), (0, (6, 2, 1, 2)), (0, (4, 1.5, 1, 1.5, 1, 1.5)))
-"""Five, so that with seven colours the first 35 controllers all differ, and neighbours differ in both."""
 
 EVENT_MARKS = {Action.ROLLBACK: ("x", "rollback"), Action.ACCEPT: ("D", "new level accepted")}
 """Marker and words of the decisions that the figures mark."""
-
-LOG_RATIO = 20.0
-"""A positive quantity that spans more than this ratio is drawn on a log axis."""
-
-SETTINGS: Any = {  # Any: the type of its keys differs between versions of matplotlib
-    "svg.fonttype": "none",  # text as text: small, searchable
-    "svg.hashsalt": "autotunenet",  # the same ids every time
-    "text.parse_math": False,  # labels are anybody's words: a "$" in one is a dollar sign
-    "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],  # bundled with matplotlib: the same layout on every machine
-    "font.size": 9.0,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": "#e4e4e4",
-    "grid.linewidth": 0.6,
-    "axes.edgecolor": "#888888",
-    "axes.linewidth": 0.7,
-    "xtick.color": "#444444",
-    "ytick.color": "#444444",
-    "axes.labelcolor": "#222222",
-    "axes.axisbelow": True,
-    "lines.linewidth": 1.3,
-    "path.simplify": True,
-}
-
-Style = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,18 +36,6 @@ class _Panel:
     geometric: bool = False
     marks_events: bool = False
     marks_non_finite: bool = False
-
-
-def styles(controllers: Sequence[str]) -> dict[str, Style]:
-    """Colour and line style of every controller; the same in all figures of a report.
-
-    >>> [style["color"] for style in styles(["a", "b"]).values()]
-    ['#0072B2', '#D55E00']
-    """
-    return {
-        name: {"color": COLORS[index % len(COLORS)], "linestyle": LINE_STYLES[index % len(LINE_STYLES)]}
-        for index, name in enumerate(controllers)
-    }
 
 
 def curves_figure(group: Group, style_of: dict[str, Style]) -> str | None:
@@ -103,19 +54,16 @@ def curves_figure(group: Group, style_of: dict[str, Style]) -> str | None:
     if not rows:
         return None
     panels = _panels([trace for row in rows for trace in row.finished])
-    with mpl.rc_context(SETTINGS):
-        handles, num_columns = _legend(rows, style_of)
-        legend_inches = 0.2 * -(-len(handles) // num_columns)
-        figure = Figure(figsize=(9.2, 0.7 + 1.7 * len(panels) + legend_inches), layout="constrained")
+    with mpl.rc_context(drawing.SETTINGS):
+        handles = _legend(rows, style_of)
+        height = 0.7 + 1.7 * len(panels) + drawing.legend_inches(handles)
+        figure = Figure(figsize=(drawing.WIDTH, height), layout="constrained")
         axes: list[Axes] = list(figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0])
         for index, (ax, panel) in enumerate(zip(axes, panels, strict=True)):
             _draw_panel(ax, panel, rows, style_of, suffix=f"panel{index}")
         _finish(axes, rows)
-        # Below the panels, so that no label is long enough to cover a curve.
-        figure.legend(handles=handles, loc="outside lower left", ncols=num_columns, frameon=False, handlelength=3.2)
-        text = io.StringIO()
-        figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    return text.getvalue()
+        drawing.add_legend(figure, handles)
+        return drawing.to_svg(figure)
 
 
 def _panels(runs: Sequence[Trace]) -> list[_Panel]:
@@ -151,7 +99,7 @@ def _draw_panel(ax: Axes, panel: _Panel, rows: Sequence[Row], style_of: dict[str
         if len(row.finished) > 1:
             shade: Style = {
                 "color": style["color"],
-                "alpha": 0.13,
+                "alpha": drawing.BAND_ALPHA,
                 "linewidth": 0,
                 "step": "post" if panel.hold else None,
             }
@@ -187,13 +135,9 @@ def _mark(ax: Axes, band: Band, steps: Sequence[int], marker: str, *, color: str
 
 def _set_scale(ax: Axes, panel: _Panel, seen: Sequence[float]) -> None:
     low, high = min(seen, default=1.0), max(seen, default=1.0)
-    if panel.may_be_log and low > 0 and high / low > (1.5 if panel.hold else LOG_RATIO):
+    if panel.may_be_log and low > 0 and high / low > (1.5 if panel.hold else drawing.LOG_RATIO):
         ax.set_yscale("log")
-        subs = (1.0, 2.0, 5.0) if high / low < 100 else (1.0,)  # powers of ten alone may give no tick at all
-        ax.yaxis.set_major_locator(LogLocator(subs=subs))
-        # Plain numbers: the default's powers are set in several pieces of text, which browsers space at will.
-        ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        ax.yaxis.set_minor_formatter(NullFormatter())
+        drawing.plain_log_ticks(ax.yaxis, low, high)
 
 
 def _finish(axes: Sequence[Axes], rows: Sequence[Row]) -> None:
@@ -201,33 +145,22 @@ def _finish(axes: Sequence[Axes], rows: Sequence[Row]) -> None:
     triggers = sorted({run.trigger.step for row in rows for run in row.finished if run.trigger})
     for index, ax in enumerate(axes):
         for step in triggers:
-            line = ax.axvline(step, color="#555555", linewidth=0.9, linestyle=(0, (2, 2)), zorder=1)
-            line.set_gid(f"trigger-{step}-panel{index}")
+            drawing.vertical_line(ax, step, f"trigger-{step}-panel{index}")
     if triggers:
-        label = "trigger" if len(triggers) == 1 else "triggers"
-        axes[0].annotate(
-            f"{label}, step {triggers[0]}" if len(triggers) == 1 else label,
-            (triggers[0], 1.0),
-            xycoords=("data", "axes fraction"),
-            xytext=(3, 2),
-            textcoords="offset points",
-            fontsize=8,
-            color="#333333",
-        )
+        words = f"trigger, step {triggers[0]}" if len(triggers) == 1 else "triggers"
+        drawing.annotate_line(axes[0], triggers[0], words)
     axes[-1].set_xlabel("optimizer step")
     axes[-1].set_xlim(left=0)
     axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
-def _legend(rows: Sequence[Row], style_of: dict[str, Style]) -> tuple[list[Line2D], int]:
-    """The entries of the legend, and in how many columns they fit."""
-    handles = [Line2D([], [], label=row.controller, **style_of[row.controller]) for row in rows]
+def _legend(rows: Sequence[Row], style_of: dict[str, Style]) -> list[Line2D]:
+    handles = drawing.line_handles([row.controller for row in rows], style_of)
     runs = [run for row in rows for run in row.finished]
-    marks: Style = {"color": "#444444", "linestyle": "none", "markersize": 5}
+    marks: Style = {"color": drawing.INKS["tick"], "linestyle": "none", "markersize": 5}
     for action, (marker, words) in EVENT_MARKS.items():
         if any(_steps(run, action) for run in runs):
             handles.append(Line2D([], [], marker=marker, label=words, **marks))
     if any(curves.non_finite_steps(run) for run in runs):
         handles.append(Line2D([], [], marker="v", label="training loss not finite", **marks))
-    longest = max(len(str(handle.get_label())) for handle in handles)
-    return handles, max(1, min(4, len(handles), 110 // (longest + 8)))
+    return handles

@@ -51,7 +51,7 @@ def seeds_remark(groups: Sequence[Group]) -> str:
     else:
         bound = f"the smallest two-sided p-value that a paired sign-flip test can reach is {smallest_p(fewest):.3g}"
     return (
-        f"At least one controller has only {seeds}: {bound}. With fewer than {MIN_SEEDS} seeds these numbers show what "
-        "happened in these runs; they do not show that one controller is better than another. A marked value is the "
-        "best mean and no more."
+        f"At least one controller has only {seeds}: {bound}. With fewer than {MIN_SEEDS} seeds the numbers of a task "
+        "and regime show what happened in these runs; they do not show that one controller is better than another. A "
+        "marked value is the best mean and no more."
     )

@@ -120,7 +120,17 @@ def compare_all(
     >>> [result.p_holm for result in compare_all(ours, both, seed=0).values()]
     [0.0625, 0.0625]
     """
-    single = {name: compare(ours, other, seed=seed, num_resamples=num_resamples) for name, other in others.items()}
+    return together(
+        {name: compare(ours, other, seed=seed, num_resamples=num_resamples) for name, other in others.items()}
+    )
+
+
+def together(single: Mapping[str, Comparison]) -> dict[str, Comparison]:
+    """Return comparisons that were made together, each by `compare`, with Holm's correction over all of them.
+
+    Raises:
+        ValueError: If there is none.
+    """
     corrected = holm([comparison.p_value for comparison in single.values()])
     return {
         name: replace(comparison, p_holm=p, num_comparisons=len(single))
