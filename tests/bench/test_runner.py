@@ -18,7 +18,7 @@ from autotunenet_bench.data import DataSource
 from autotunenet_bench.metrics import METRICS, summarize
 from autotunenet_bench.regimes import REGIMES
 from autotunenet_bench.results import RunFolder
-from autotunenet_bench.runners import online, run_online
+from autotunenet_bench.runners import base, run_online
 from autotunenet_bench.runners.online import Training
 from autotunenet_bench.tasks import TASKS, DigitsMlp
 
@@ -329,7 +329,7 @@ def test_seconds_are_those_of_training_validation_and_control(monkeypatch):
 
         return slow
 
-    monkeypatch.setattr(online, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(base, "perf_counter", lambda: now[0])
     monkeypatch.setattr(DigitsMlp, "loss", taking(0.25, DigitsMlp.loss))
     monkeypatch.setattr(DigitsMlp, "evaluate", taking(1000.0, DigitsMlp.evaluate))
     monkeypatch.setattr(Tuner, "step", taking(1.0, Tuner.step))

@@ -13,7 +13,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from autotunenet.space import Categorical, Dimension, Float, Int, SearchSpace
 from autotunenet_bench.config.errors import did_you_mean
 from autotunenet_bench.controllers import CONTROLLERS
-from autotunenet_bench.controllers.base import ControllerConfig
+from autotunenet_bench.controllers.base import MethodConfig
 from autotunenet_bench.member import Member
 from autotunenet_bench.regimes import REGIMES
 from autotunenet_bench.regimes.base import RegimeConfig
@@ -23,7 +23,7 @@ from autotunenet_bench.types import Horizon
 
 AnyTask = Annotated[Task, Member("task", TASKS)]
 AnyRegime = Annotated[RegimeConfig, Member("regime", REGIMES)]
-AnyController = Annotated[ControllerConfig, Member("controller", CONTROLLERS)]
+AnyController = Annotated[MethodConfig, Member("controller", CONTROLLERS)]
 
 
 class Range(BaseModel):
@@ -187,7 +187,7 @@ class RunConfig(_Config):
         return (self.regime,)
 
     @property
-    def controllers(self) -> Sequence[ControllerConfig]:
+    def controllers(self) -> Sequence[MethodConfig]:
         """The controller, as a suite has it."""
         return (self.controller,)
 

@@ -2,7 +2,7 @@
 
 from autotunenet_bench.controllers.autotunenet import AutoTuneNetConfig
 from autotunenet_bench.controllers.autotunenet_1_0_2 import AutoTuneNet102Config
-from autotunenet_bench.controllers.base import DIRECTIONS, ControllerConfig
+from autotunenet_bench.controllers.base import DIRECTIONS, ControllerConfig, MethodConfig
 from autotunenet_bench.controllers.dog import DogConfig
 from autotunenet_bench.controllers.fixed import FixedConfig
 from autotunenet_bench.controllers.greedy_lr import GreedyLrConfig
@@ -25,7 +25,7 @@ from autotunenet_bench.controllers.schedules import (
 )
 from autotunenet_bench.controllers.step_guards import ClipConfig, SigmaSkipConfig, ZClipConfig
 
-CONTROLLERS: dict[str, type[ControllerConfig]] = {
+CONTROLLERS: dict[str, type[MethodConfig]] = {
     "fixed": FixedConfig,
     "constant": ConstantConfig,
     "step_decay": StepDecayConfig,
@@ -54,4 +54,4 @@ CONTROLLERS: dict[str, type[ControllerConfig]] = {
 }
 """Controllers by the name that a config uses."""
 
-__all__ = ["CONTROLLERS", "DIRECTIONS", "ControllerConfig"]
+__all__ = ["CONTROLLERS", "DIRECTIONS", "ControllerConfig", "MethodConfig"]
