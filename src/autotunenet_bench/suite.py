@@ -253,7 +253,7 @@ def _misfits(spec: RunSpec, horizon: Horizon) -> Iterator[Problem]:
     except ValueError as error:
         yield Problem(f"regime {spec.regime.display}", str(error))
     try:
-        spec.controller.build(horizon, spec.search_space(), spec.seed)
+        spec.controller.check_run(horizon, spec.search_space(), spec.seed)
     except ValueError as error:
         yield Problem(f"controller {spec.controller.display}", str(error))
 

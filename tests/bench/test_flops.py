@@ -10,8 +10,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from autotunenet_bench.data.batches import TensorBatches
+from autotunenet_bench.runners.base import weights_sha256
 from autotunenet_bench.runners.flops import count_flops, measure_flops
-from autotunenet_bench.runners.online import weights_sha256
 from autotunenet_bench.tasks import DigitsMlp, MnistCnn
 from autotunenet_bench.types import TaskData
 

@@ -8,12 +8,14 @@ import math
 import pytest
 
 from autotunenet.types import Action, Decision, Health, Observation
-from autotunenet_bench.controllers import CONTROLLERS, ControllerConfig
+from autotunenet_bench.controllers import CONTROLLERS, ControllerConfig, MethodConfig
+from autotunenet_bench.controllers.offline import OfflineConfig
 from autotunenet_bench.metrics import METRICS, Direction
 from autotunenet_bench.regimes import REGIMES, RegimeConfig
 from autotunenet_bench.results.trace import Trace
+from autotunenet_bench.runners import RUNNERS
 from autotunenet_bench.tasks import TASKS, Task
-from autotunenet_bench.testing import CONTROLLER_RULES, REGIME_RULES, TASK_RULES, Subject
+from autotunenet_bench.testing import CONTROLLER_RULES, REGIME_RULES, SEARCH_RULES, TASK_RULES, Subject
 from autotunenet_bench.testing.controllers import (
     keeps_the_contract_of_the_core,
     resumes_where_it_was_cut_off,
@@ -21,7 +23,7 @@ from autotunenet_bench.testing.controllers import (
 )
 from autotunenet_bench.testing.regimes import subjects
 
-FAMILIES = ((TASKS, Task), (REGIMES, RegimeConfig), (CONTROLLERS, ControllerConfig))
+FAMILIES = ((TASKS, Task), (REGIMES, RegimeConfig), (CONTROLLERS, MethodConfig))
 MEMBERS = [pytest.param(registry, name, base, id=name) for registry, base in FAMILIES for name in registry]
 BUILDING = (keeps_the_contract_of_the_core, resumes_where_it_was_cut_off)
 
@@ -42,7 +44,7 @@ def test_display_names_tell_members_apart(registry, base):
     assert len(set(names)) == len(names)
 
 
-@pytest.mark.parametrize("rules", [TASK_RULES, REGIME_RULES, CONTROLLER_RULES])
+@pytest.mark.parametrize("rules", [TASK_RULES, REGIME_RULES, CONTROLLER_RULES, SEARCH_RULES])
 def test_rules_have_names_of_their_own_and_say_what_they_ask_and_how_to_mend_it(rules):
     assert len({rule.name for rule in rules}) == len(rules)
     assert all(rule.text.endswith(".") and rule.mend and not rule.mend.endswith(".") for rule in rules)
@@ -84,15 +86,34 @@ def test_only_those_regimes_have_no_severity_and_spare_an_epoch_that_are_known_f
 
 # -- controllers -----------------------------------------------------------------------------------------------------
 
-RULES = [rule for rule in CONTROLLER_RULES if rule.check is not runs_under_every_regime]  # in a file of its own
+ONLINE = [name for name, member in CONTROLLERS.items() if issubclass(member, ControllerConfig)]
+OFFLINE = [name for name, member in CONTROLLERS.items() if issubclass(member, OfflineConfig)]
 
 
-@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
+def but_the_matrix(rules):
+    """The rules without the one that has a file of its own."""
+    return [rule for rule in rules if rule.check is not runs_under_every_regime]
+
+
 @pytest.mark.parametrize("name", CONTROLLERS)
+def test_a_method_is_either_online_or_offline_and_there_is_a_runner_for_it(name):
+    assert (name in ONLINE) != (name in OFFLINE)
+    assert CONTROLLERS[name].runner in RUNNERS
+
+
+@pytest.mark.parametrize("rule", but_the_matrix(CONTROLLER_RULES), ids=lambda rule: rule.name)
+@pytest.mark.parametrize("name", ONLINE)
 def test_controllers(name, rule):
     if name == "autotunenet_1_0_2" and rule.check in BUILDING:
         pytest.skip("starts processes of another environment: tests/bench/test_autotunenet_1_0_2.py")
     rule.check(Subject(CONTROLLERS[name]))
+
+
+@pytest.mark.parametrize("rule", but_the_matrix(SEARCH_RULES), ids=lambda rule: rule.name)
+@pytest.mark.parametrize("name", OFFLINE)
+def test_searches(name, rule, capfd):
+    rule.check(Subject(CONTROLLERS[name]))
+    assert capfd.readouterr() == ("", "")  # of compiled code too
 
 
 # -- metrics ---------------------------------------------------------------------------------------------------------

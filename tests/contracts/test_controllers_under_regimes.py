@@ -19,7 +19,7 @@ REGIMES = [pytest.param(regime, id=regime.display) for regime in regimes()]
 def is_installed(name):
     """Whether a controller's own package is there, asked in the way that users are."""
     try:
-        CONTROLLERS[name]().build(HORIZONS[0], SPACE, seed=0)
+        CONTROLLERS[name]().check_run(HORIZONS[1], SPACE, seed=0)
     except ValueError as error:
         return "cannot be imported" not in str(error)
     return True

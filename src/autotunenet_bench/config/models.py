@@ -14,7 +14,7 @@ from autotunenet.controllers import Controller
 from autotunenet.space import Categorical, Dimension, Float, Int, SearchSpace
 from autotunenet_bench.config.errors import did_you_mean
 from autotunenet_bench.controllers import CONTROLLERS
-from autotunenet_bench.controllers.base import ControllerConfig
+from autotunenet_bench.controllers.base import MethodConfig
 from autotunenet_bench.controllers.own import config_of
 from autotunenet_bench.member import Member
 from autotunenet_bench.regimes import REGIMES
@@ -25,11 +25,11 @@ from autotunenet_bench.types import Horizon
 
 TASK = Member("task", TASKS, Task)
 REGIME = Member("regime", REGIMES, RegimeConfig)
-CONTROLLER = Member("controller", CONTROLLERS, ControllerConfig, adapted=Controller, adapt=config_of)
+CONTROLLER = Member("controller", CONTROLLERS, MethodConfig, adapted=Controller, adapt=config_of)
 
 AnyTask = Annotated[Task, TASK]
 AnyRegime = Annotated[RegimeConfig, REGIME]
-AnyController = Annotated[ControllerConfig, CONTROLLER]
+AnyController = Annotated[MethodConfig, CONTROLLER]
 
 
 class Range(BaseModel):
@@ -193,7 +193,7 @@ class RunConfig(_Config):
         return (self.regime,)
 
     @property
-    def controllers(self) -> Sequence[ControllerConfig]:
+    def controllers(self) -> Sequence[MethodConfig]:
         """The controller, as a suite has it."""
         return (self.controller,)
 

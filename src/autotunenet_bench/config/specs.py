@@ -25,7 +25,7 @@ from autotunenet_bench.config.models import (
     SuiteConfig,
     search_space,
 )
-from autotunenet_bench.controllers.base import ControllerConfig
+from autotunenet_bench.controllers.base import MethodConfig
 from autotunenet_bench.member import Member, own_class, own_reference
 from autotunenet_bench.protocol import PROTOCOL_VERSION
 from autotunenet_bench.references import source_digest
@@ -91,7 +91,7 @@ def run_id_of(spec: Mapping[str, Any]) -> str:
     return f"{re.sub(r'[^A-Za-z0-9_-]', '_', names)}-{hashlib.sha256(plain.encode()).hexdigest()[:10]}"
 
 
-def sources_of(task: Task, regime: RegimeConfig, controller: ControllerConfig) -> dict[str, str]:
+def sources_of(task: Task, regime: RegimeConfig, controller: MethodConfig) -> dict[str, str]:
     """Return the SHA-256 of the file of every class of the user's own, by its name ``module:Class``."""
     members: list[tuple[Member, BaseModel]] = [(TASK, task), (REGIME, regime), (CONTROLLER, controller)]
     members += [(REGIME, part) for part in getattr(regime, "parts", ())]

@@ -2,17 +2,20 @@
 
 from autotunenet_bench.controllers.autotunenet import AutoTuneNetConfig
 from autotunenet_bench.controllers.autotunenet_1_0_2 import AutoTuneNet102Config
-from autotunenet_bench.controllers.base import DIRECTIONS, ControllerConfig
+from autotunenet_bench.controllers.base import DIRECTIONS, ControllerConfig, MethodConfig
 from autotunenet_bench.controllers.dog import DogConfig
 from autotunenet_bench.controllers.fixed import FixedConfig
 from autotunenet_bench.controllers.greedy_lr import GreedyLrConfig
+from autotunenet_bench.controllers.grid_search import GridSearchConfig
 from autotunenet_bench.controllers.heuristic import HeuristicConfig
 from autotunenet_bench.controllers.hypergradient import HypergradientConfig
 from autotunenet_bench.controllers.lr_range_test import LrRangeTestConfig
 from autotunenet_bench.controllers.momo import MomoConfig
+from autotunenet_bench.controllers.optuna_search import OptunaGpConfig, OptunaTpeConfig
 from autotunenet_bench.controllers.plateau import PlateauConfig
 from autotunenet_bench.controllers.plateau_backtrack import PlateauBacktrackConfig
 from autotunenet_bench.controllers.prodigy import DAdaptAdamConfig, DAdaptSGDConfig, ProdigyConfig
+from autotunenet_bench.controllers.random_search import RandomSearchConfig
 from autotunenet_bench.controllers.random_walk import RandomWalkConfig
 from autotunenet_bench.controllers.schedule_free import ScheduleFreeConfig
 from autotunenet_bench.controllers.schedules import (
@@ -25,7 +28,7 @@ from autotunenet_bench.controllers.schedules import (
 )
 from autotunenet_bench.controllers.step_guards import ClipConfig, SigmaSkipConfig, ZClipConfig
 
-CONTROLLERS: dict[str, type[ControllerConfig]] = {
+CONTROLLERS: dict[str, type[MethodConfig]] = {
     "fixed": FixedConfig,
     "constant": ConstantConfig,
     "step_decay": StepDecayConfig,
@@ -49,9 +52,13 @@ CONTROLLERS: dict[str, type[ControllerConfig]] = {
     "sigma_skip": SigmaSkipConfig,
     "random_walk": RandomWalkConfig,
     "heuristic": HeuristicConfig,
+    "grid_search": GridSearchConfig,
+    "random_search": RandomSearchConfig,
+    "optuna_tpe": OptunaTpeConfig,
+    "optuna_gp": OptunaGpConfig,
     "autotunenet_1_0_2": AutoTuneNet102Config,
     "autotunenet": AutoTuneNetConfig,
 }
 """Controllers by the name that a config uses."""
 
-__all__ = ["CONTROLLERS", "DIRECTIONS", "ControllerConfig"]
+__all__ = ["CONTROLLERS", "DIRECTIONS", "ControllerConfig", "MethodConfig"]

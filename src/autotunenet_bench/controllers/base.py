@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, Literal, Protocol, SupportsFloat
+from typing import Any, ClassVar, Literal, Protocol, SupportsFloat
 
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
@@ -41,17 +41,56 @@ class OnlineTuner(Protocol):
         ...
 
 
-class ControllerConfig(BaseModel, ABC):
+class MethodConfig(BaseModel, ABC):
+    """A method as it stands in a config: what online methods and offline searches have in common.
+
+    `ControllerConfig` is the base of those that act inside one training,
+    `autotunenet_bench.controllers.offline.OfflineConfig` of those that train again and again.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    runner: ClassVar[str]
+    """Who trains: a key of `autotunenet_bench.runners.RUNNERS`."""
+
+    name: str
+    observe: Observable = Field("val_loss", description="the metric that the controller sees after every epoch")
+    label: str | None = Field(None, min_length=1, max_length=60, description="name in tables; default: made from name")
+
+    @property
+    def display(self) -> str:
+        """The name in tables and plots."""
+        return self.label or self.name
+
+    def idle_keys(self) -> dict[str, str]:
+        """Return the keys that nothing reads in this configuration, each with the reason why."""
+        return {}
+
+    def check_length(self, num_epochs: int) -> None:
+        """Check that a run of this length is long enough; how many steps an epoch has is not known yet.
+
+        Raises:
+            ValueError: If it is too short.
+        """
+
+    @abstractmethod
+    def check_run(self, horizon: Horizon, space: SearchSpace, seed: int) -> None:
+        """Build what decides once, so that what cannot be built is refused before anything runs.
+
+        Raises:
+            ValueError: If it cannot be built: the run is too short, or a package is missing.
+        """
+
+
+class ControllerConfig(MethodConfig):
     """A controller as it stands in a config, with the safeguards around it.
 
     Baselines run bare (unbounded, no rollback), as their users run them today; `SafeControllerConfig` is the base of
     the online methods, which have the safeguards on. Either can be set the other way.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    runner: ClassVar[str] = "online"
 
-    name: str
-    observe: Observable = Field("val_loss", description="the metric that the controller sees after every epoch")
     max_delta: float | None = Field(
         None, gt=0, le=10, description="largest relative change of a value per control step; null: unbounded"
     )
@@ -62,12 +101,6 @@ class ControllerConfig(BaseModel, ABC):
         "none", description="what is restored when the run becomes unstable"
     )
     backoff: float = Field(0.5, gt=0, lt=1, description="factor on lr after a rollback; compounds")
-    label: str | None = Field(None, min_length=1, max_length=60, description="name in tables; default: made from name")
-
-    @property
-    def display(self) -> str:
-        """The name in tables and plots."""
-        return self.label or self.name
 
     @property
     def interval(self) -> int | None:
@@ -80,12 +113,13 @@ class ControllerConfig(BaseModel, ABC):
             return {"backoff": "rollback is none, and lr is cut only after a rollback"}
         return {}
 
-    def check_length(self, num_epochs: int) -> None:
-        """Check that a run of this length is long enough; how many steps an epoch has is not known yet.
+    def check_run(self, horizon: Horizon, space: SearchSpace, seed: int) -> None:
+        """Build the controller once.
 
         Raises:
-            ValueError: If it is too short.
+            ValueError: If it cannot be built.
         """
+        self.build(horizon, space, seed)
 
     @abstractmethod
     def build(self, horizon: Horizon, space: SearchSpace, seed: int) -> Controller:

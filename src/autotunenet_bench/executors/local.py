@@ -29,7 +29,7 @@ from autotunenet_bench.executors.worker import (
     THREAD_VARIABLES,
     Order,
     Report,
-    run_online_cell,
+    run_bench_cell,
     worker_main,
 )
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-ONLINE_MODULES = ("autotunenet_bench.results.store", "autotunenet_bench.runners.online")
+BENCH_MODULES = ("autotunenet_bench.results.store", "autotunenet_bench.runners")
 MAX_TRIES = 2
 MAX_FAILED_STARTS = 3
 GRACE_SECONDS = 2.0
@@ -52,7 +52,7 @@ def run_cells(
     num_workers: int,
     num_threads: int = 1,
     on_update: UpdateSink = lambda update: None,
-    run_cell: RunCell = run_online_cell,
+    run_cell: RunCell = run_bench_cell,
 ) -> list[CellFailure]:
     """Run cells in worker processes; return those that failed.
 
@@ -81,7 +81,7 @@ def run_cells(
         return []
     starter = Starter(
         dict.fromkeys(THREAD_VARIABLES, str(num_threads)),
-        preload=["autotunenet_bench.executors.worker", *(ONLINE_MODULES if run_cell is run_online_cell else ())],
+        preload=["autotunenet_bench.executors.worker", *(BENCH_MODULES if run_cell is run_bench_cell else ())],
         needs_main=refers_to_main(run_cell, source, list(specs)),
     )
     with _interrupts() as interrupts:

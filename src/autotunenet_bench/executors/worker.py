@@ -61,7 +61,7 @@ class Report:
     details: str = ""
 
 
-def run_online_cell(spec: RunSpec, root: Path, source: DataSource, on_event: EventSink) -> None:
+def run_bench_cell(spec: RunSpec, root: Path, source: DataSource, on_event: EventSink) -> None:
     """Run one benchmark cell; the default of `autotunenet_bench.executors.run_cells`.
 
     Threads are set from the spec, because another number of threads gives other weights.
@@ -69,10 +69,10 @@ def run_online_cell(spec: RunSpec, root: Path, source: DataSource, on_event: Eve
     import torch
 
     from autotunenet_bench.results.store import ResultStore
-    from autotunenet_bench.runners.online import run_online
+    from autotunenet_bench.runners import run
 
     torch.set_num_threads(spec.num_threads)
-    run_online(spec, source, ResultStore(root).folder(spec), on_event)
+    run(spec, source, ResultStore(root).folder(spec), on_event)
 
 
 def worker_main(channel: Connection, run_cell: RunCell, root: Path, source: Any, num_threads: int) -> None:

@@ -13,15 +13,25 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from autotunenet.types import Action
+from autotunenet.types import Decision
 from autotunenet_bench.report import curves, drawing
 from autotunenet_bench.report.aggregate import Group, Row
 from autotunenet_bench.report.curves import Band, Curve
 from autotunenet_bench.report.drawing import Style
-from autotunenet_bench.results.trace import Trace
+from autotunenet_bench.results.trace import Trace, is_restart
 
-EVENT_MARKS = {Action.ROLLBACK: ("x", "rollback"), Action.ACCEPT: ("D", "new level accepted")}
-"""Marker and words of the decisions that the figures mark."""
+EVENT_MARKS = {
+    "rollback": ("x", "rollback"),
+    "accept": ("D", "new level accepted"),
+    "restart": ("o", "training began anew"),
+}
+"""Marker and words of the decisions that the figures mark, by what `event_of` says."""
+
+
+def event_of(decision: Decision) -> str | None:
+    """Return what a decision is marked as, a key of `EVENT_MARKS`; None for one that is not."""
+    kind = "restart" if is_restart(decision) else decision.action.value
+    return kind if kind in EVENT_MARKS else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,8 +116,8 @@ def _draw_panel(ax: Axes, panel: _Panel, rows: Sequence[Row], style_of: dict[str
             ax.fill_between(band.steps, band.low, band.high, **shade)
         mark = partial(_mark, ax, band, color=style["color"], suffix=f"{suffix}-row{index}")
         if panel.marks_events:
-            for action, (marker, _) in EVENT_MARKS.items():
-                mark([step for run in row.finished for step in _steps(run, action)], marker, name=action.value)
+            for event, (marker, _) in EVENT_MARKS.items():
+                mark([step for run in row.finished for step in _steps(run, event)], marker, name=event)
         if panel.marks_non_finite:
             mark([s for run in row.finished for s in curves.non_finite_steps(run)], "v", name="non-finite")
     _set_scale(ax, panel, seen)
@@ -119,8 +129,8 @@ def _band(panel: _Panel, runs: Sequence[Trace]) -> Band:
     return Band(band.steps, *(panel.scale * values for values in (band.mean, band.low, band.high)))
 
 
-def _steps(run: Trace, action: Action) -> list[int]:
-    return [decision.observation.step for decision in run.decisions if decision.action is action]
+def _steps(run: Trace, event: str) -> list[int]:
+    return [decision.observation.step for decision in run.decisions if event_of(decision) == event]
 
 
 def _mark(ax: Axes, band: Band, steps: Sequence[int], marker: str, *, color: str, name: str, suffix: str) -> None:
@@ -158,8 +168,8 @@ def _legend(rows: Sequence[Row], style_of: dict[str, Style]) -> list[Line2D]:
     handles = drawing.line_handles([row.controller for row in rows], style_of)
     runs = [run for row in rows for run in row.finished]
     marks: Style = {"color": drawing.INKS["tick"], "linestyle": "none", "markersize": 5}
-    for action, (marker, words) in EVENT_MARKS.items():
-        if any(_steps(run, action) for run in runs):
+    for event, (marker, words) in EVENT_MARKS.items():
+        if any(_steps(run, event) for run in runs):
             handles.append(Line2D([], [], marker=marker, label=words, **marks))
     if any(curves.non_finite_steps(run) for run in runs):
         handles.append(Line2D([], [], marker="v", label="training loss not finite", **marks))

@@ -12,12 +12,11 @@ from autotunenet_bench.report.columns import DETAIL_COLUMNS, MAIN_COLUMNS
 from autotunenet_bench.report.curves import MAX_DRAWN
 from autotunenet_bench.report.drawing import inline_svg, styles
 from autotunenet_bench.report.facts import facts
-from autotunenet_bench.report.figures import EVENT_MARKS
 from autotunenet_bench.report.overall import overviews
 from autotunenet_bench.report.pages import page
 from autotunenet_bench.report.profile_figure import MAX_BANDS, profile_figure
 from autotunenet_bench.report.remarks import seeds_remark
-from autotunenet_bench.report.sections import MAX_DRAWN_SECTIONS, cell, changed, sections
+from autotunenet_bench.report.sections import MAX_DRAWN_SECTIONS, cell, changed, event_words, sections
 from autotunenet_bench.report.sensitivity import LrMap, lr_maps, sensitivity_figure
 from autotunenet_bench.report.verdicts import Verdicts, judge
 from autotunenet_bench.results.trace import Trace
@@ -101,7 +100,7 @@ def render(
         missing={name: words for name, words in sorted(missing.items()) if name not in told},
         metrics=list(METRICS.values()),
         changed=changed,
-        words_of={action: words for action, (_, words) in EVENT_MARKS.items()},
+        event_words=event_words,
         max_drawn=f"{MAX_DRAWN:g}",
     )
 

@@ -9,12 +9,12 @@ from autotunenet.types import Decision
 from autotunenet_bench.report.aggregate import Group, Row
 from autotunenet_bench.report.columns import Column
 from autotunenet_bench.report.drawing import Style, inline_svg
-from autotunenet_bench.report.figures import EVENT_MARKS, curves_figure
+from autotunenet_bench.report.figures import EVENT_MARKS, curves_figure, event_of
 from autotunenet_bench.report.group_figures import budget_figure, budget_words, recovery_figure
 from autotunenet_bench.report.remarks import remarks
 
 MAX_EVENTS = 20
-"""Rollbacks and accepted levels that are told in full, per controller; the rest is counted."""
+"""Rollbacks, accepted levels and restarts that are told in full, per controller; the rest is counted."""
 
 MAX_DRAWN_SECTIONS = 12
 """Sections that have figures and events. Of a suite with more cells the others have their tables, folded away: a page
@@ -31,7 +31,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Events:
-    """The rollbacks and accepted levels of one controller: the first `MAX_EVENTS`, and how many more there were."""
+    """The marked decisions of one controller: the first `MAX_EVENTS`, and how many more there were."""
 
     controller: str
     shown: tuple[tuple[int, Decision], ...]
@@ -51,7 +51,7 @@ class Section:
         recovery: SVG of the curves since the trigger, or None.
         budget: SVG of the curves over the operations spent, or None.
         budget_words: Why there is no such figure; may be empty.
-        events: The rollbacks and accepted levels by controller.
+        events: The rollbacks, accepted levels and restarts by controller.
         remarks: What a reader must know before believing the numbers.
     """
 
@@ -84,6 +84,12 @@ def changed(decision: Decision) -> str:
     return ", ".join(f"{name} {before[name]:.3g} → {after[name]:.3g}" for name in moved)
 
 
+def event_words(decision: Decision) -> str:
+    """Return what a marked decision is called; empty for another."""
+    event = event_of(decision)
+    return EVENT_MARKS[event][1] if event else ""
+
+
 def _section(number: int, group: Group, style_of: dict[str, Style]) -> Section:
     runs = [run for row in group.rows for run in (*row.finished, *row.unfinished)]
     triggers = [f"Epoch {t.epoch}, step {t.step}: {t.description}" for t in (run.trigger for run in runs) if t]
@@ -109,5 +115,5 @@ def _section(number: int, group: Group, style_of: dict[str, Style]) -> Section:
 
 def _events(row: Row) -> Events:
     runs = (*row.finished, *row.unfinished)
-    events = [(run.spec["seed"], d) for run in runs for d in run.decisions if d.action in EVENT_MARKS]
+    events = [(run.spec["seed"], d) for run in runs for d in run.decisions if event_of(d)]
     return Events(row.controller, tuple(events[:MAX_EVENTS]), max(0, len(events) - MAX_EVENTS))

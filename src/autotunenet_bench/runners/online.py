@@ -2,252 +2,63 @@
 
 from __future__ import annotations
 
-import hashlib
-import sys
-from dataclasses import asdict
-from time import perf_counter
 from typing import Any
 
-import torch
 from torch import nn
+from torch.optim import Optimizer
 
 from autotunenet import Decision
-from autotunenet.adapters.pytorch import TorchRun
 from autotunenet_bench.config import RunSpec
-from autotunenet_bench.config.specs import sources_of
+from autotunenet_bench.controllers.base import ControllerConfig
+from autotunenet_bench.controllers.stepping import Stepping
 from autotunenet_bench.data import DataSource, stream_seed
-from autotunenet_bench.environment import environment
 from autotunenet_bench.results import RunFolder
-from autotunenet_bench.runners.flops import measure_flops
-from autotunenet_bench.types import Batches, Event, EventSink, Horizon, TaskData
+from autotunenet_bench.runners.base import BaseTraining, run_training
+from autotunenet_bench.types import EventSink, TaskData
 
 HISTORY_SIZE = 1_000
 """Decisions that the tuner itself remembers; every one of them stands in the event file."""
 
 
 def run_online(spec: RunSpec, source: DataSource, folder: RunFolder, on_event: EventSink | None = None) -> None:
-    """Run a spec to its end, from its last checkpoint if there is one, and write everything into `folder`.
-
-    Equal specs give equal events (but for the key "clock") and equal weights, bit for bit, cut off and resumed or not.
-    Global random generators are left as they were found.
-
-    Args:
-        spec: What to run.
-        source: Where the data may come from.
-        folder: Where the results go.
-        on_event: Told of every event, after it was written.
+    """Run the spec of an online method; the arguments are those of `autotunenet_bench.runners.run`.
 
     Raises:
-        ValueError: If the data at hand are not those of the spec, or this process has another number of threads.
+        ValueError: As `autotunenet_bench.runners.run`, and if the spec's method is no online one.
     """
-    data = _load_data(spec, source)
-    folder.create(spec)
-    with torch.random.fork_rng(devices=[]):
-        # Not torch.manual_seed: it seeds the accelerators too, which fork_rng(devices=[]) does not guard.
-        torch.default_generator.manual_seed(stream_seed(spec.seed, "training"))
-        training = Training(spec, data)
-        saved = folder.load_checkpoint()
-        folder.set_status("running")
-        if saved:
-            training.load_state_dict(saved)
-        else:
-            _publish(folder, [training.start_event()], on_event)
-        while training.epoch < spec.num_epochs:
-            events = training.run_epoch()
-            folder.append(events)
-            folder.save_checkpoint(training.state_dict())
-            _tell(events, on_event)
-        _publish(folder, [training.end_event()], on_event)
-    folder.set_status("done")
-    folder.remove_checkpoint()
+    run_training(Training, spec, source, folder, on_event)
 
 
-class Training:
-    """The live objects of a run, and an epoch of it.
+class Training(BaseTraining):
+    """A training with a tuner in it.
 
     Args:
-        spec: What to run.
+        spec: What to run; its controller is an online one.
         data: The task's data, untouched by any regime.
     """
 
     def __init__(self, spec: RunSpec, data: TaskData) -> None:
-        self.epoch = 0  # epochs done
-        self._step = 0  # optimizer steps done
-        self._passes = 0  # training passes done, whoever asked for them
-        self._spec, self._task = spec, spec.task
-        self._workload = spec.task.build(spec.task.defaults, spec.seed, data)
-        horizon = Horizon(num_epochs=spec.num_epochs, steps_per_epoch=len(self._workload.data.train))
-        self._regime = spec.regime.start(horizon, stream_seed(spec.seed, "regime"))
-        space = spec.search_space()
-        stepping = spec.controller.build_stepping(self._workload.model, self._workload.optimizer, horizon)
-        self._stepping, self._workload.optimizer = stepping, stepping.optimizer
-        self._run = TorchRun(self._workload.model, stepping.optimizer, names=space, extras=[stepping])
-        self._tuner = spec.controller.build_tuner(
-            self._run, horizon, space, stream_seed(spec.seed, "controller"), history_size=HISTORY_SIZE
+        if not isinstance(spec.controller, ControllerConfig):
+            raise ValueError(
+                f"{spec.controller.name} is no online method; autotunenet_bench.runners.run picks the runner"
+            )
+        self._config = spec.controller
+        super().__init__(spec, data)
+        self._tuner = self._config.build_tuner(
+            self._run, self._horizon, self._space, stream_seed(spec.seed, "controller"), history_size=HISTORY_SIZE
         )
-        self._count_passes(self._workload.model)
 
-    def start_event(self) -> Event:
-        """Return the row before the first step."""
-        val = self._evaluate(self._workload.data.val)
-        hyperparams = self._run.get_hyperparams()
-        flops = asdict(measure_flops(self._task, self._workload.model, self._workload.data))
-        row = {"environment": environment(), "hyperparams": hyperparams, "val": val, "flops": flops}
-        return {"event": "start", **row}
+    def _make_stepping(self, model: nn.Module, optimizer: Optimizer) -> Stepping:
+        return self._config.build_stepping(model, optimizer, self._horizon)
 
-    def run_epoch(self) -> list[Event]:
-        """Train for one epoch, validate, let the controller decide. Return the epoch's rows."""
-        self.epoch += 1
-        events = self._apply_regime()
-        losses, decisions, train_seconds, control_seconds = self._train()
-        events += [_decision_event(decision) for decision in decisions]
+    def _after_step(self, shown: float) -> Decision | None:
+        return self._tuner.step(shown)
 
-        started = perf_counter()
-        val = self._evaluate(self._workload.data.val)
-        evaluated = perf_counter()
-        hyperparams = self._run.get_hyperparams()
-        metrics = {"val_loss": val["loss"], "val_accuracy": val["accuracy"], "train_loss": sum(losses) / len(losses)}
-        shown = self._regime.shown_metric(metrics[self._spec.controller.observe], self.epoch)
-        decision = self._tuner.observe(shown)
-        control_seconds += perf_counter() - evaluated
+    def _after_epoch(self, shown: float) -> Decision | None:
+        return self._tuner.observe(shown)
 
-        clock = {
-            "train_seconds": train_seconds,
-            "eval_seconds": evaluated - started,
-            "control_seconds": control_seconds,
-        }
-        counts = {"epoch": self.epoch, "step": self._step, "passes": self._passes}
-        events.append(
-            {"event": "epoch", **counts, "losses": losses, "val": val, "hyperparams": hyperparams, "clock": clock}
-        )
-        return [*events, _decision_event(decision)] if decision else events
+    def _own_state(self) -> dict[str, Any]:
+        return {"tuner": self._tuner.state_dict()}
 
-    def end_event(self) -> Event:
-        """Return the row after the last epoch; with the test of the model, where there is something to test it on."""
-        row: Event = {"num_restarts": 0, "weights_sha256": weights_sha256(self._workload.model)}
-        if self._workload.data.test is not None:
-            row["test"] = self._evaluate(self._workload.data.test)
-        return {"event": "end", **row, "clock": {"peak_memory_bytes": peak_memory_bytes()}}
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return everything that the next epoch depends on."""
-        return {
-            "epoch": self.epoch,
-            "step": self._step,
-            "passes": self._passes,
-            "model": self._workload.model.state_dict(),
-            "optimizer": self._workload.optimizer.state_dict(),
-            "stepping": self._stepping.state_dict(),
-            "tuner": self._tuner.state_dict(),
-            "rng": torch.get_rng_state(),
-        }
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from a saved state."""
-        self.epoch, self._step = state_dict["epoch"], state_dict["step"]
-        self._passes = state_dict.get("passes", self._step)  # a checkpoint of before they were counted
-        self._workload.model.load_state_dict(state_dict["model"])
-        self._workload.optimizer.load_state_dict(state_dict["optimizer"])
-        self._stepping.load_state_dict(state_dict["stepping"])
+    def _load_own_state(self, state_dict: dict[str, Any]) -> None:
         self._tuner.load_state_dict(state_dict["tuner"])
-        torch.set_rng_state(state_dict["rng"])
-
-    def _count_passes(self, model: nn.Module) -> None:
-        def count(module: nn.Module, inputs: Any, outputs: Any) -> None:
-            # A copy has this hook too, and is somebody else's.
-            self._passes += module is model and module.training
-
-        model.register_forward_hook(count)
-
-    def _evaluate(self, batches: Batches) -> dict[str, float]:
-        with self._stepping.evaluating() as model:
-            return self._task.evaluate(model, batches)
-
-    def _apply_regime(self) -> list[Event]:
-        workload = self._workload
-        self._regime.apply(self.epoch, workload.model, workload.data, workload.optimizer)
-        if self.epoch != self._regime.trigger_epoch:
-            return []
-        description = self._regime.description
-        return [{"event": "trigger", "epoch": self.epoch, "step": self._step + 1, "description": description}]
-
-    def _train(self) -> tuple[list[float], list[Decision], float, float]:
-        """Return losses, decisions, seconds in the training and seconds in the tuner, of one epoch."""
-        model, optimizer = self._workload.model, self._workload.optimizer
-        losses: list[float] = []
-        decisions: list[Decision] = []
-        train_seconds = control_seconds = 0.0
-        model.train()
-        started = perf_counter()
-        for batch in self._workload.data.train.epoch(self.epoch):
-            loss = self._task.loss(model, batch)
-            optimizer.zero_grad()
-            self._step += 1
-            objective = self._regime.training_loss(loss, self._step)
-            objective.backward()  # type: ignore[no-untyped-call]
-            losses.append(loss.item())
-            shown = self._regime.shown_loss(losses[-1], self._step)
-            self._stepping.step(objective, shown)
-            trained = perf_counter()
-            decision = self._tuner.step(shown)
-            if decision:
-                decisions.append(decision)
-            controlled = perf_counter()
-            train_seconds += trained - started
-            control_seconds += controlled - trained
-            started = controlled
-        return losses, decisions, train_seconds, control_seconds
-
-
-def weights_sha256(model: nn.Module) -> str:
-    """Return a digest of all parameters and buffers: equal digests, equal models, bit for bit."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
-
-
-def peak_memory_bytes() -> int | None:
-    """Return the most memory that this process has held at once since it began; None where the system does not say.
-
-    Of the process, not of the run: in a worker that has done other runs before, theirs count too.
-    """
-    try:
-        import resource
-    except ImportError:  # Windows has none
-        return None
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
-def _load_data(spec: RunSpec, source: DataSource) -> TaskData:
-    if torch.get_num_threads() != spec.num_threads:
-        raise ValueError(
-            f"the spec pins {spec.num_threads} CPU threads, this process has {torch.get_num_threads()}: other threads, "
-            f"other weights. Call torch.set_num_threads({spec.num_threads}) first."
-        )
-    if (sources := sources_of(spec.task, spec.regime, spec.controller)) != spec.sources:
-        raise ValueError(
-            f"classes of your own are not those of the spec: their files have the digests {sources}, the spec has "
-            f"{spec.sources}. A file was changed after the suite had begun; run the config again"
-        )
-    data, info = spec.task.load(source)
-    if info != spec.data:
-        raise ValueError(f"the data at hand are not those of the spec: found {info}, the spec has {spec.data}")
-    return data
-
-
-def _decision_event(decision: Decision) -> Event:
-    return {"event": "decision", **decision.to_record()}
-
-
-def _publish(folder: RunFolder, events: list[Event], on_event: EventSink | None) -> None:
-    folder.append(events)
-    _tell(events, on_event)
-
-
-def _tell(events: list[Event], on_event: EventSink | None) -> None:
-    if on_event:
-        for event in events:
-            on_event(event)

@@ -7,17 +7,20 @@ this package hold every registered member to the same ones. `autotunenet.testing
 from autotunenet_bench.testing.controllers import CONTROLLER_RULES, check_controller
 from autotunenet_bench.testing.regimes import REGIME_RULES, check_regime
 from autotunenet_bench.testing.rules import Finding, Rule, Subject, findings
+from autotunenet_bench.testing.searches import SEARCH_RULES, check_search
 from autotunenet_bench.testing.tasks import TASK_RULES, check_task
 
 __all__ = [
     "CONTROLLER_RULES",
     "REGIME_RULES",
+    "SEARCH_RULES",
     "TASK_RULES",
     "Finding",
     "Rule",
     "Subject",
     "check_controller",
     "check_regime",
+    "check_search",
     "check_task",
     "findings",
 ]

@@ -106,6 +106,13 @@ def regimes() -> Iterator[RegimeConfig]:
             yield member.model_validate({"kind": kind} if kind else {})
 
 
+RUNNING_RULES = (
+    Rule(idle_keys_say_why, "return {key: reason} for keys of this config"),
+    Rule(runs_under_every_regime, "propose finite values, hold back after losses that are not, and draw from `seed`"),
+    Rule(resumes_where_it_was_cut_off, "name in state_names what it remembers, and save generators in state_dict()"),
+)
+"""Come last in the contract of every method, online or offline."""
+
 CONTROLLER_RULES = (
     *MEMBER_RULES,
     Rule(
@@ -116,9 +123,7 @@ CONTROLLER_RULES = (
     Rule(guard_keeps_the_contract_of_the_core, "leave build_guard() to the base"),
     Rule(max_delta_and_space_are_respected, "leave build_guard() to the base"),
     Rule(null_means_unbounded, "leave build_guard() to the base"),
-    Rule(idle_keys_say_why, "return {key: reason} for keys of this config"),
-    Rule(runs_under_every_regime, "propose finite values, hold back after losses that are not, and draw from `seed`"),
-    Rule(resumes_where_it_was_cut_off, "name in state_names what it remembers, and save generators in state_dict()"),
+    *RUNNING_RULES,
 )
 
 

@@ -15,11 +15,12 @@ from torch import nn
 
 from autotunenet.types import Action, Hyperparams
 from autotunenet_bench.config import RunConfig, RunSpec
-from autotunenet_bench.controllers.base import ControllerConfig
+from autotunenet_bench.controllers.base import ControllerConfig, MethodConfig
 from autotunenet_bench.controllers.fixed import FixedConfig
+from autotunenet_bench.controllers.offline import OfflineConfig
 from autotunenet_bench.data import DataSource, as_tensor_batches
 from autotunenet_bench.data.digits import load_digits
-from autotunenet_bench.executors.worker import run_online_cell
+from autotunenet_bench.executors.worker import run_bench_cell
 from autotunenet_bench.regimes.base import RegimeConfig
 from autotunenet_bench.results import ResultStore, Trace
 from autotunenet_bench.suite import resolve
@@ -65,12 +66,14 @@ class _CutError(Exception):
     """Ends a run at the end of an epoch, as a kill would."""
 
 
-def make_spec(controller: ControllerConfig, regime: RegimeConfig, num_epochs: int = NUM_EPOCHS) -> RunSpec:
-    """Return the spec of a run on the digits.
+def make_spec(controller: MethodConfig, regime: RegimeConfig, num_epochs: int = NUM_EPOCHS) -> RunSpec:
+    """Return the spec of a run on the digits; of more epochs than `num_epochs` where an offline search needs them.
 
     Raises:
         ConfigError: If the controller or the regime does not fit, or needs a package that is not installed.
     """
+    if isinstance(controller, OfflineConfig):
+        num_epochs = max(num_epochs, math.ceil(controller.num_trials / controller.search_share))
     config = RunConfig(
         task=_task_for(regime),
         regime=regime,
@@ -93,8 +96,8 @@ def run(spec: RunSpec, cut_after: int | None = None) -> Ran:
     with tempfile.TemporaryDirectory() as root, generators_left_alone():
         if cut_after is not None:
             with contextlib.suppress(_CutError):
-                run_online_cell(spec, Path(root), DataSource(), cut)
-        run_online_cell(spec, Path(root), DataSource(), lambda event: None)
+                run_bench_cell(spec, Path(root), DataSource(), cut)
+        run_bench_cell(spec, Path(root), DataSource(), lambda event: None)
         folder = ResultStore(Path(root)).folder(spec)
         rows = list(folder.events())
         return Ran(spec, [{key: row[key] for key in row if key != "clock"} for row in rows], folder.trace())
@@ -130,6 +133,8 @@ def _check_values(ran: Ran) -> None:
     for values in _values(trace):
         sound = values.keys() <= space.keys() and all(math.isfinite(v) and v >= 0 for v in values.values())
         require(sound, f"values {dict(values)} were in force; finite ones from 0 on of {', '.join(space)} may be")
+    if not isinstance(controller, ControllerConfig):
+        return  # a training that begins anew passes no guard
     for decision in trace.decisions:
         if decision.action is not Action.ADAPT:  # a way back and a probe pass no guard
             continue
@@ -151,7 +156,7 @@ def _values(trace: Trace) -> Iterator[Hyperparams]:
         yield decision.applied
 
 
-def suits(controller: ControllerConfig, regime: RegimeConfig) -> bool:
+def suits(controller: MethodConfig, regime: RegimeConfig) -> bool:
     """Return whether a regime can act on the optimizer that a controller brings: some have no momentum to change."""
     try:
         _strike(_task_for(regime), regime, controller)
@@ -170,12 +175,14 @@ def _task_for(regime: RegimeConfig) -> Task:
     return task
 
 
-def _strike(task: Task, regime: RegimeConfig, controller: ControllerConfig) -> None:
+def _strike(task: Task, regime: RegimeConfig, controller: MethodConfig) -> None:
     """Let a regime act on a task, without a step of training."""
     data, _ = task.load(DataSource())
     workload = task.build(task.defaults, 0, data)
     horizon = Horizon(num_epochs=NUM_EPOCHS, steps_per_epoch=len(data.train))
-    optimizer = controller.build_stepping(workload.model, workload.optimizer, horizon).optimizer
+    optimizer = workload.optimizer
+    if isinstance(controller, ControllerConfig):
+        optimizer = controller.build_stepping(workload.model, optimizer, horizon).optimizer
     live = regime.start(horizon, seed=0)
     for epoch in range(1, NUM_EPOCHS + 1):
         live.apply(epoch, workload.model, workload.data, optimizer)

@@ -7,17 +7,27 @@ from typing import Any
 
 from autotunenet_bench.config.errors import did_you_mean
 from autotunenet_bench.config.models import CONTROLLER, REGIME, TASK
+from autotunenet_bench.controllers.base import ControllerConfig
+from autotunenet_bench.controllers.offline import OfflineConfig
 from autotunenet_bench.data import DataSource
 from autotunenet_bench.member import Member
 from autotunenet_bench.references import ClassNotFoundError, import_class, is_reference
+from autotunenet_bench.regimes.base import RegimeConfig
+from autotunenet_bench.tasks.base import Task
 from autotunenet_bench.testing.controllers import CONTROLLER_RULES
 from autotunenet_bench.testing.regimes import REGIME_RULES, subjects
 from autotunenet_bench.testing.rules import Finding, Subject, findings
+from autotunenet_bench.testing.searches import SEARCH_RULES
 from autotunenet_bench.testing.tasks import TASK_RULES
 
 FAMILIES = (CONTROLLER, REGIME, TASK)
 
-_RULES = {"controller": CONTROLLER_RULES, "regime": REGIME_RULES, "task": TASK_RULES}
+_RULES = {
+    OfflineConfig: SEARCH_RULES,
+    ControllerConfig: CONTROLLER_RULES,
+    RegimeConfig: REGIME_RULES,
+    Task: TASK_RULES,
+}
 
 
 def family_of(name: str) -> Member:
@@ -60,4 +70,5 @@ def check(name: str, fields: Mapping[str, Any], source: DataSource) -> Iterator[
     family = family_of(name)
     model: Any = family.find_own(name) if is_reference(name) else family.registry[name]
     looked_at = subjects(model, **fields) if family is REGIME else [Subject(model, fields, source)]
-    return findings(_RULES[family.family], *looked_at)
+    rules = next(rules for base, rules in _RULES.items() if issubclass(model, base))
+    return findings(rules, *looked_at)
