@@ -178,6 +178,14 @@ def test_a_cell_that_cannot_be_scored_goes_for_all_and_is_named():
     assert {row["cells_left_out"] for row in read(score_csv(verdicts))} == {"1"}
 
 
+def test_where_no_cell_is_left_all_reasons_are_told():
+    traces = runs(BOTH, num_seeds=1) + runs(BOTH, cell="B", is_finished=False)
+    verdicts = judge(traces)
+    assert verdicts.why_not.startswith("none of the 2 cells can be scored; of the first: A, stationary")
+    assert [cell.task for cell in verdicts.left_out] == ["A", "B"]
+    assert all(cell.reason in text_of(traces) for cell in verdicts.left_out)
+
+
 def test_a_lost_run_is_no_reason_to_leave_a_cell_out():
     verdicts = judge(runs({"fixed": math.nan, "autotunenet": 0.5}))
     assert verdicts.left_out == ()

@@ -73,28 +73,25 @@ def scorable(traces: Iterable[Trace]) -> tuple[list[Trace], list[LeftOut]]:
     """
     runs = list(traces)
     names = list(dict.fromkeys(trace.label[2] for trace in runs))
-    left_out: list[LeftOut] = []
-    complete: list[list[Trace]] = []
-    for cell in _cells(runs).values():
-        group = [trace for same in cell.values() for trace in same]
+    cells = _cells(runs)
+    groups = {key: [trace for same in cell.values() for trace in same] for key, cell in cells.items()}
+    faults: dict[str, str] = {}
+    for key, cell in cells.items():
         try:
-            _check(group)
+            _check(groups[key])
             _check_complete(cell, names)
         except ValueError as error:
-            left_out.append(LeftOut(*group[0].label[:2], str(error)))
-        else:
-            complete.append(group)
-    oracles = _Oracles([trace for group in complete for trace in group])
-    kept: list[Trace] = []
-    for group in complete:
+            faults[key] = str(error)
+    # Of the runs that are left, for these are what `compute_adjusted` will have.
+    oracles = _Oracles([trace for key, group in groups.items() if key not in faults for trace in group])
+    for key, group in groups.items():
         try:
-            for trace in group:
+            for trace in () if key in faults else group:
                 _regret(trace, oracles)
         except ValueError as error:
-            left_out.append(LeftOut(*group[0].label[:2], str(error)))
-        else:
-            kept += group
-    return kept, left_out
+            faults[key] = str(error)
+    kept = [trace for key, group in groups.items() if key not in faults for trace in group]
+    return kept, [LeftOut(*groups[key][0].label[:2], faults[key]) for key in groups if key in faults]
 
 
 def compute_adjusted(

@@ -123,15 +123,17 @@ def annotate_line(ax: Axes, at: float, words: str, *, to_the_left: bool = False)
     )
 
 
-def plain_log_ticks(axis: Axis, low: float, high: float) -> None:
-    """Ticks of a log axis from `low` to `high` as plain numbers.
-
-    The default's powers are set in several pieces of text, which browsers space at will.
-    """
-    subs = (1.0, 2.0, 5.0) if high / low < 100 else (1.0,)  # powers of ten alone may give no tick at all
-    axis.set_major_locator(LogLocator(subs=subs))
+def plain_numbers(axis: Axis) -> None:
+    """Labels of a log axis as plain numbers: powers are set in several pieces of text, which browsers space at will."""
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
+
+
+def plain_log_ticks(axis: Axis, low: float, high: float) -> None:
+    """Ticks of a log axis from `low` to `high`, with `plain_numbers`."""
+    subs = (1.0, 2.0, 5.0) if high / low < 100 else (1.0,)  # powers of ten alone may give no tick at all
+    axis.set_major_locator(LogLocator(subs=subs))
+    plain_numbers(axis)
 
 
 def to_svg(figure: Figure) -> str:

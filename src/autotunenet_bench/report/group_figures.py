@@ -89,6 +89,7 @@ def recovery_figure(group: Group, style_of: dict[str, Style]) -> str | None:
         typical = float(np.median(np.abs(seen))) if seen else 0.0
         if typical > 0 and max(map(abs, seen)) > drawing.LOG_RATIO * typical:
             ax.set_yscale("symlog", linthresh=typical)
+            drawing.plain_numbers(ax.yaxis)
         ax.axhline(0.0, color=drawing.INKS["line"], linewidth=0.9, zorder=1)
         drawing.vertical_line(ax, 0.0, "trigger")
         drawing.annotate_line(ax, 0.0, "trigger")

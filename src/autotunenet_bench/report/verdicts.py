@@ -95,7 +95,9 @@ def judge(traces: Iterable[Trace], *, seed: int = 0, num_resamples: int = NUM_RE
     names = tuple(dict.fromkeys(run.label[2] for run in runs))
     kept, left_out = scorable(runs)
     if not kept:
+        num = len(left_out)
         why_not = left_out[0].reason if left_out else "there are no runs"
+        why_not = f"none of the {num} cells can be scored; of the first: {why_not}" if num > 1 else why_not
         return Verdicts(controllers=names, left_out=tuple(left_out), why_not=why_not)
     try:
         scores = compute_adjusted(kept, seed=seed, num_resamples=num_resamples)
