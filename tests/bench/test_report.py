@@ -211,10 +211,10 @@ def test_bytes_depend_neither_on_time_nor_on_the_order_of_the_seeds(traces, tmp_
     labels = list(dict.fromkeys(trace.label for trace in traces))
     by_seed_downwards = sorted(traces, key=lambda trace: (labels.index(trace.label), -trace.spec["seed"]))
     second = write_report(by_seed_downwards, tmp_path / "b", "Title")
-    for name in ("html", "summary_csv", "curves_csv", "decisions_csv", "overall_csv"):
+    for name in ("html", "markdown", "summary_csv", "curves_csv", "decisions_csv", "overall_csv"):
         assert getattr(first, name).read_bytes() == getattr(second, name).read_bytes()
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == [
-        *("curves.csv", "decisions.csv", "overall.csv", "report.html", "summary.csv")
+        *("curves.csv", "decisions.csv", "overall.csv", "report.html", "report.md", "summary.csv")
     ]
 
 

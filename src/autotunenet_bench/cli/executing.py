@@ -23,11 +23,10 @@ def execute(
     out: Path,
     *,
     workers: int | None,
-    data_dir: Path | None,
-    download: bool,
+    data: tuple[Path | None, bool, bool],
     fresh: bool,
 ) -> None:
-    """Load, run, show; every way out has its exit code."""
+    """Load, run, show; every way out has its exit code. `data` is what --data-dir, --download and --full say."""
     place = [out]  # the folder below it, as soon as the config has told its name
     with interruptible(place):
         # Inside, because importing torch takes seconds, in which Ctrl-C must not end in a traceback.
@@ -38,7 +37,7 @@ def execute(
         from autotunenet_bench.suite import run_suite
 
         try:
-            loaded = load_config(name, overrides)
+            loaded = load_config(name, overrides, full=data[2])
             folder = place[0] = out / loaded.name
             say(f"Config: {loaded.path}{' (shipped)' if loaded.shipped else ''}")
             with system_errors(folder, "name another folder with --out"), ProgressDisplay() as progress:
@@ -50,7 +49,7 @@ def execute(
                 result = run_suite(
                     loaded.config,
                     folder,
-                    DataSource.from_environment(data_dir, download),
+                    DataSource.from_environment(*data),
                     name=loaded.name,
                     num_workers=workers,
                     fresh=fresh,
@@ -90,6 +89,7 @@ def show_result(result: SuiteResult, page: Path | None = None) -> None:
     console.print(summary_table(result.traces))
     files = result.report
     say(f"Report: {page or files.html}")
+    say(f"Text:   {files.markdown}")
     tables = files.summary_csv, files.curves_csv, files.decisions_csv, files.overall_csv
     say(f"CSV:    {', '.join(map(str, tables))}")
     num_finished = sum(trace.finished for trace in result.traces)

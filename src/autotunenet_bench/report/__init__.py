@@ -6,9 +6,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from autotunenet_bench.config.experiment import Experiment
 from autotunenet_bench.files import write_atomically
+from autotunenet_bench.report.aggregate import aggregate
 from autotunenet_bench.report.csvs import curves_csv, decisions_csv, overall_csv, summary_csv
-from autotunenet_bench.report.html import render
+from autotunenet_bench.report.experiment import describe
+from autotunenet_bench.report.experiment_pages import to_html, to_markdown
+from autotunenet_bench.report.html import render, without_trace
 from autotunenet_bench.report.tables import summary_table
 from autotunenet_bench.results.trace import Trace
 
@@ -20,6 +24,7 @@ class ReportPaths:
     """The files of a report."""
 
     html: Path
+    markdown: Path
     summary_csv: Path
     curves_csv: Path
     decisions_csv: Path
@@ -34,6 +39,7 @@ def write_report(
     *,
     failures: Mapping[str, str] | None = None,
     missing: Mapping[str, str] | None = None,
+    experiment: Experiment | None = None,
 ) -> ReportPaths:
     """Write the report of `traces` into `folder`, which is made if it is not there.
 
@@ -42,18 +48,21 @@ def write_report(
 
     Args:
         traces: Runs, finished or not; an empty report says that it is.
-        folder: Where ``report.html``, ``summary.csv``, ``curves.csv``, ``decisions.csv`` and ``overall.csv`` go.
+        folder: Where ``report.html``, ``report.md``, ``summary.csv``, ``curves.csv``, ``decisions.csv`` and
+            ``overall.csv`` go.
         title: Heading of the page.
         description: A paragraph below it.
         failures: What is known about runs that failed, by their run ids, so that the page can say it.
         missing: The same about runs that were asked for and are not there: not started, interrupted.
+        experiment: The question that the runs are to answer; without it nothing is concluded from them.
 
     Returns:
-        The paths of the five files.
+        The paths of the six files.
     """
     runs = list(traces)
     paths = ReportPaths(
         html=folder / "report.html",
+        markdown=folder / "report.md",
         summary_csv=folder / "summary.csv",
         curves_csv=folder / "curves.csv",
         decisions_csv=folder / "decisions.csv",
@@ -63,7 +72,16 @@ def write_report(
     write_atomically(paths.curves_csv, curves_csv(runs))
     write_atomically(paths.decisions_csv, decisions_csv(runs))
     write_atomically(paths.overall_csv, overall_csv(runs))
-    page = render(runs, title=title, description=description, failures=failures, missing=missing)
+    about = describe(
+        aggregate(runs),
+        title=title,
+        description=description,
+        experiment=experiment,
+        num_untraced=len(without_trace(runs, failures or {}, missing or {})),
+    )
+    write_atomically(paths.markdown, to_markdown(about))
+    asked = to_html(about) if experiment else ""
+    page = render(runs, title=title, description=description, failures=failures, missing=missing, experiment=asked)
     # Last, so that whoever waits for the page finds the files beside it.
     write_atomically(paths.html, page)
     return paths

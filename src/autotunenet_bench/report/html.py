@@ -82,6 +82,7 @@ def render(
     description: str = "",
     failures: Mapping[str, str] | None = None,
     missing: Mapping[str, str] | None = None,
+    experiment: str = "",
 ) -> str:
     """Render the report.
 
@@ -92,6 +93,7 @@ def render(
         failures: Runs that failed, with or without a trace: what is known about each, by its run id.
         missing: Runs that were asked for and are not there, "not started" or "interrupted": the same. Those that have a
             trace are known by their spec, and neither counted nor listed twice.
+        experiment: What `autotunenet_bench.report.experiment_pages.to_html` makes of the question, put first.
 
     Returns:
         The document. Equal runs and equal versions of the packages give equal bytes; tasks, regimes and controllers
@@ -100,7 +102,7 @@ def render(
     groups = aggregate(traces)
     runs = [run for group in groups for row in group.rows for run in (*row.finished, *row.unfinished)]
     failures, missing = failures or {}, missing or {}
-    untraced = {*failures, *missing} - {_run_id(run) for run in runs}
+    untraced = without_trace(runs, failures, missing)
     unfinished = [(run, _run_id(run)) for run in runs if not run.finished]
     told = {*failures, *(run_id for _, run_id in unfinished)}
     style_of = styles(sorted({row.controller for group in groups for row in group.rows}))
@@ -111,7 +113,7 @@ def render(
     return environment.from_string(source).render(
         title=title,
         description=description,
-        facts=_facts(runs),
+        facts=facts(runs),
         num_runs=len(runs) + len(untraced),
         num_traces=len(runs),
         num_finished=sum(run.finished for run in runs),
@@ -127,6 +129,7 @@ def render(
         changed=_changed,
         words_of={action: words for action, (_, words) in EVENT_MARKS.items()},
         max_drawn=f"{MAX_DRAWN:g}",
+        experiment=experiment,
     )
 
 
@@ -162,6 +165,11 @@ def _section(index: int, group: Group, style_of: dict[str, dict[str, Any]]) -> S
     )
 
 
+def without_trace(runs: Iterable[Trace], *told: Iterable[str]) -> set[str]:
+    """Return the run ids of which something is told, and which are those of none of `runs`."""
+    return {name for names in told for name in names} - {_run_id(run) for run in runs}
+
+
 def _run_id(run: Trace) -> str:
     """The name of the run's folder; empty for a spec that this version of the benchmark does not know."""
     try:
@@ -187,7 +195,8 @@ def _changed(decision: Decision) -> str:
     return ", ".join(f"{name} {before[name]:.3g} → {after[name]:.3g}" for name in moved)
 
 
-def _facts(runs: Sequence[Trace]) -> list[Fact]:
+def facts(runs: Sequence[Trace]) -> list[Fact]:
+    """Return what was run, a fact a line, each with every value that occurs."""
     specs = [run.spec for run in runs]
     data = [spec.get("data") or {} for spec in specs]
     return [
