@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from autotunenet_bench.config.experiment import Experiment
 from autotunenet_bench.metrics import METRICS
 from autotunenet_bench.metrics.across import problem, sensitivity_to_lr, starting_point
+from autotunenet_bench.metrics.performance import TARGET_SHARE
+from autotunenet_bench.metrics.stability import FAILURE_FRACTION
 from autotunenet_bench.report.aggregate import Group, Row
 from autotunenet_bench.report.columns import MAIN_COLUMNS, NOT_MEASURED, Column
 from autotunenet_bench.report.conclusions import CONCLUSIONS, Finding, Match, Verdict, conclude
@@ -29,6 +31,13 @@ COMMON_METHODOLOGY = (
     "initial values; runs of equal seed are compared as pairs. No controller is told what will change, or when."
 )
 """True of every suite, whatever its config says besides."""
+
+OUTCOMES = (
+    f"A run has learnt if its final validation loss is at most {TARGET_SHARE:g} of that before training, and is lost if "
+    f"it is at least {FAILURE_FRACTION:g} of it, or not finite; in ratios a lost run counts as the loss that it began "
+    "with."
+)
+"""The words learnt and lost, as the rules have them."""
 
 RESULT_COLUMNS = tuple(column for column in MAIN_COLUMNS if column.metric in ("final_val_loss", "final_val_accuracy"))
 """What the tables over all cells show, one table each."""
@@ -59,8 +68,9 @@ class ExperimentReport:
 
     Attributes:
         title: Heading.
+        description: What the config says of itself; may be empty.
         question: What was asked; empty where the config has no `experiment`.
-        idea: Paragraphs.
+        idea: Why; may be empty.
         plan: Objective, methodology, data sets, models, hyperparameters, metrics.
         results: What was measured, over all cells.
         cells: The same in full, a table a cell.
@@ -71,8 +81,9 @@ class ExperimentReport:
     """
 
     title: str
+    description: str
     question: str
-    idea: tuple[str, ...]
+    idea: str
     plan: tuple[Fact, ...]
     results: tuple[Table, ...]
     cells: tuple[Table, ...]
@@ -102,8 +113,9 @@ def describe(
     finding, matches = conclude(groups, experiment, num_untraced=num_untraced) if experiment else (None, [])
     return ExperimentReport(
         title=title,
+        description=description,
         question=experiment.question if experiment else "",
-        idea=tuple(text for text in (description, experiment.idea if experiment else "") if text.strip()),
+        idea=experiment.idea if experiment else "",
         plan=tuple(_plan(groups, experiment)),
         results=tuple(_over_cells(column, groups) for column in RESULT_COLUMNS) if groups else (),
         cells=tuple(map(_cell, groups)),
@@ -130,16 +142,18 @@ def _plan(groups: Sequence[Group], experiment: Experiment | None) -> Iterator[Fa
     yield Fact("Hyperparameters of the controllers", known["Controllers"])
     yield Fact("Length of a run", known["Length of a run"])
     yield Fact("Seeds per controller", known["Seeds per controller"])
-    yield Fact("Metrics", tuple(f"{METRICS[c.metric].title}: {METRICS[c.metric].description}" for c in MAIN_COLUMNS))
+    metrics = [METRICS[column.metric] for column in MAIN_COLUMNS]
+    yield Fact("Metrics", (*(f"{metric.title}: {metric.description}" for metric in metrics), OUTCOMES))
 
 
 def _objective(experiment: Experiment | None) -> tuple[str, ...]:
     if experiment is None:
         return (NO_QUESTION,)
-    rule = (CONCLUSIONS[experiment.conclusion].__doc__ or "").partition("\n")[0]
+    rule = CONCLUSIONS[experiment.conclusion]
     return (
         experiment.question,
-        f"Asked of {experiment.subject}, against {listed(experiment.against)}. Rule {experiment.conclusion}: {rule}",
+        f"Asked of {experiment.subject}, against {listed(experiment.against)}.",
+        f"Rule {experiment.conclusion}: {rule.words}.",
     )
 
 
@@ -157,13 +171,11 @@ def _over_cells(column: Column, groups: Sequence[Group]) -> Table:
     rows = []
     for group in groups:
         measured = {row.controller: _number(column, group, row) for row in group.rows}
-        rows.append(
-            (*_plain(group.task, group.regime), *(measured.get(name, Cell(NOT_MEASURED, False)) for name in names))
-        )
+        rows.append((*_plain(_where(group)), *(measured.get(name, Cell(NOT_MEASURED, False)) for name in names)))
     unit = f", {column.unit}" if column.unit else ""
     return Table(
         title=f"{METRICS[column.metric].title}{unit} {column.arrow}",
-        head=("task", "regime", *names),
+        head=("task · regime", *names),
         rows=tuple(rows),
         note="Mean ± standard deviation over the finished seeds; * best mean of its row.",
     )
@@ -171,13 +183,17 @@ def _over_cells(column: Column, groups: Sequence[Group]) -> Table:
 
 def _cell(group: Group) -> Table:
     return Table(
-        title=f"{group.task} · {group.regime}",
+        title=_where(group),
         head=("controller", "n", *(f"{column.head} {column.unit} {column.arrow}".strip() for column in MAIN_COLUMNS)),
         rows=tuple(
             (*_plain(row.controller, len(row.finished)), *(_number(column, group, row) for column in MAIN_COLUMNS))
             for row in group.rows
         ),
     )
+
+
+def _where(group: Group) -> str:
+    return f"{group.task} · {group.regime}"
 
 
 def _number(column: Column, group: Group, row: Row) -> Cell:

@@ -13,7 +13,7 @@ from autotunenet_bench.report.experiment import ExperimentReport
 
 _SPECIAL = re.compile(r"([\\`*\[\]|~$])|(?<![^\W_])(_)|(_)(?![^\W_])")
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
-_LINE_START = re.compile(r"^(\d{1,9})([.)])|^([#+=-])")
+_LINE_START = re.compile(r"^(\d{1,9})([.)])(?=\s|$)|^([#+=-])(?=[#+=-]|\s|$)")
 
 
 def to_html(report: ExperimentReport) -> Markup:
@@ -46,6 +46,8 @@ def escape_markdown(text: str) -> str:
     a\|b &lt;b&gt; \`c\` \[d\](e) \*f\* snake_case \_g\_
     >>> print(escape_markdown("# no\nheading"), escape_markdown("1. no list"))
     \# no heading 1\. no list
+    >>> print(escape_markdown("0.5"), escape_markdown("-0.5"), escape_markdown("---"))
+    0.5 -0.5 \---
     """
     plain = " ".join(text.split())
     plain = _SPECIAL.sub(lambda match: f"\\{match[0]}", plain)

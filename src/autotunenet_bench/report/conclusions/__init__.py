@@ -10,20 +10,17 @@ from collections.abc import Mapping, Sequence
 
 from autotunenet_bench.config.experiment import ConclusionName, Experiment
 from autotunenet_bench.report.aggregate import Group
+from autotunenet_bench.report.conclusions import best_of, do_no_harm, equal_budget, survives
 from autotunenet_bench.report.conclusions.base import Finding, Rule, Verdict, obstacles
-from autotunenet_bench.report.conclusions.best_of import best_of
-from autotunenet_bench.report.conclusions.do_no_harm import do_no_harm
-from autotunenet_bench.report.conclusions.equal_budget import equal_budget
 from autotunenet_bench.report.conclusions.matches import Match, match_all
-from autotunenet_bench.report.conclusions.survives import survives
 
 __all__ = ["CONCLUSIONS", "Finding", "Match", "Verdict", "conclude"]
 
 CONCLUSIONS: Mapping[ConclusionName, Rule] = {
-    "do_no_harm": do_no_harm,
-    "best_of": best_of,
-    "survives": survives,
-    "equal_budget": equal_budget,
+    "do_no_harm": Rule(judge=do_no_harm.do_no_harm, words=do_no_harm.WORDS),
+    "best_of": Rule(judge=best_of.best_of, words=best_of.WORDS),
+    "survives": Rule(judge=survives.survives, words=survives.WORDS),
+    "equal_budget": Rule(judge=equal_budget.equal_budget, words=equal_budget.WORDS),
 }
 """Every rule by its name in a config."""
 
@@ -44,4 +41,4 @@ def conclude(groups: Sequence[Group], experiment: Experiment, *, num_untraced: i
     if missing:
         return Finding(verdict=Verdict.OPEN, answer="the runs are not complete", reasons=tuple(missing)), []
     matches = match_all(groups, experiment.subject, experiment.against)
-    return CONCLUSIONS[experiment.conclusion](matches), matches
+    return CONCLUSIONS[experiment.conclusion].judge(matches), matches

@@ -36,8 +36,17 @@ class Finding:
     reasons: tuple[str, ...]
 
 
-Rule = Callable[[Sequence[Match]], Finding]
-"""From the matches of the subject, at least one, to what they say."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """A rule of conclusion.
+
+    Attributes:
+        judge: From the matches of the subject, at least one, to what they say.
+        words: When its verdict is which, for a reader; with the thresholds.
+    """
+
+    judge: Callable[[Sequence[Match]], Finding]
+    words: str
 
 
 def obstacles(groups: Sequence[Group], subject: str, against: Sequence[str], num_untraced: int) -> list[str]:

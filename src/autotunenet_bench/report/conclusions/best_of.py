@@ -8,6 +8,11 @@ from autotunenet_bench.report.conclusions.base import Finding, Verdict
 from autotunenet_bench.report.conclusions.matches import MARGIN, Match
 from autotunenet_bench.report.conclusions.words import PERCENT, listed, number, outcome_of, ratio_of
 
+WORDS = (
+    f"yes if over all pairs of runs the loss is lower than that of every other by more than {PERCENT}; no if that of "
+    f"any other is lower by more than {PERCENT}; else partly"
+)
+
 
 def best_of(matches: Sequence[Match]) -> Finding:
     """Judge rank by the ratio of losses over all runs.

@@ -12,6 +12,8 @@ from autotunenet_bench.report.conclusions.matches import MARGIN, Match
 from autotunenet_bench.report.conclusions.words import PERCENT, number
 from autotunenet_bench.results.trace import Trace
 
+WORDS = f"as best_of, where the training passes of every pair of runs are equal up to {PERCENT}; else nothing is said"
+
 
 def equal_budget(matches: Sequence[Match]) -> Finding:
     """Judge as `best_of` does, where the training passes of every pair of runs are equal up to `MARGIN`.

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from autotunenet_bench.metrics.performance import TARGET_SHARE
 from autotunenet_bench.metrics.stability import divergence_events
 from autotunenet_bench.report.conclusions.base import Finding, Verdict
 from autotunenet_bench.report.conclusions.matches import Match, has_learnt, is_lost
 from autotunenet_bench.report.conclusions.words import listed, outcome_of, ratio_of
 from autotunenet_bench.results.trace import Trace
+
+WORDS = (
+    f"yes if every run ends at or below {100 * TARGET_SHARE:.0f} % of the loss that it began with; partly if not every "
+    "one does, but more than of every other; else no"
+)
 
 
 def survives(matches: Sequence[Match]) -> Finding:
@@ -29,7 +35,9 @@ def survives(matches: Sequence[Match]) -> Finding:
     ]
     if not any(is_lost(run) for match in matches for run in match.theirs):
         reasons.append(f"{listed(list(others))} lost no run either, so that these runs are no hard test.")
-    counted = f"{recovered} of {len(ours)} runs of {subject} ended at or below half of the first loss"
+    counted = (
+        f"{recovered} of {len(ours)} runs of {subject} ended at or below {100 * TARGET_SHARE:.0f} % of the first loss"
+    )
     beside = listed([f"{number} of {name}" for name, number in others.items()])
     if recovered == len(ours):
         verdict = Verdict.YES
