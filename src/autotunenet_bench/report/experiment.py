@@ -33,9 +33,9 @@ COMMON_METHODOLOGY = (
 """True of every suite, whatever its config says besides."""
 
 OUTCOMES = (
-    f"A run has learnt if its final validation loss is at most {TARGET_SHARE:g} of that before training, and is lost if "
-    f"it is at least {FAILURE_FRACTION:g} of it, or not finite; in ratios a lost run counts as the loss that it began "
-    "with."
+    f"A run has learnt if its final validation loss is at most {TARGET_SHARE:g} of that before training, and is lost "
+    f"if it is at least {FAILURE_FRACTION:g} of it, or not finite; in ratios a lost run counts as the loss that it "
+    "began with."
 )
 """The words learnt and lost, as the rules have them."""
 
@@ -316,6 +316,6 @@ def _conclusion(finding: Finding | None, matches: Sequence[Match]) -> Iterator[s
     elif finding.verdict is Verdict.OPEN:
         yield f"No answer can be given: {finding.answer}."
     else:
-        yield f"In these runs: {finding.verdict.value}. {finding.answer[0].upper()}{finding.answer[1:]}."
+        yield f"In these runs: {finding.verdict.value}; {finding.answer}."
         yield from map(claim_of, matches)
         yield from limits_of(matches)

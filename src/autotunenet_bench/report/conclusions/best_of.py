@@ -37,5 +37,5 @@ def best_of(matches: Sequence[Match]) -> Finding:
         words = listed([f"{match.other} ({number(match.ratio)} times its loss)" for match in level])
         answer = f"{subject} was worse than none, but level with {words}"
         return Finding(verdict=Verdict.PARTLY, answer=answer, reasons=tuple(reasons))
-    answer = f"{subject} was better than {listed([m.other for m in matches])}, each by more than {PERCENT}"
+    answer = f"{subject} was better than {listed([m.other for m in matches])}, by more than {PERCENT}"
     return Finding(verdict=Verdict.YES, answer=answer, reasons=tuple(reasons))

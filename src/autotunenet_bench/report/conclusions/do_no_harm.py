@@ -9,8 +9,8 @@ from autotunenet_bench.report.conclusions.matches import MARGIN, Match
 from autotunenet_bench.report.conclusions.words import PERCENT, listed, number, ratio_of
 
 WORDS = (
-    f"yes if over all pairs of runs, and in every cell, the loss is at most {PERCENT} above that of every other, and no "
-    "run is lost that the other does not lose; partly if it is more above in single cells only; else no"
+    f"yes if over all pairs of runs, and in every cell, the loss is at most {PERCENT} above that of every other, and "
+    "no run is lost that the other does not lose; partly if it is more above in single cells only; else no"
 )
 
 
