@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from autotunenet_bench.config import ConfigError, Problem, RunConfig, RunSpec, SuiteConfig, expand
+from pydantic import ValidationError
+
+from autotunenet_bench.config import ConfigError, Experiment, Problem, RunConfig, RunSpec, SuiteConfig, expand
 from autotunenet_bench.data import DataSource
 from autotunenet_bench.environment import environment
 from autotunenet_bench.executors import CellUpdate, run_cells
@@ -99,7 +101,7 @@ def run_suite(
 
     Args:
         config: From `load_config`, or made in Python.
-        folder: Where a folder a run, ``report.html`` and the CSV files go.
+        folder: Where a folder a run, ``report.html``, ``report.md`` and the CSV files go.
         source: Where data may come from.
         name: Heading of the report when the config has no title.
         num_workers: Processes; None: as many as the cores allow.
@@ -123,7 +125,8 @@ def run_suite(
                 store.folder(spec).clear()
         plan = make_plan(specs, store, num_workers)
         on_plan(plan)
-        _write_suite_file(folder, config.title or name, config.description or "", specs)
+        experiment = config.experiment if isinstance(config, SuiteConfig) else None
+        _write_suite_file(folder, config.title or name, config.description or "", experiment, specs)
         failed = run_cells(
             plan.pending,
             root=folder,
@@ -155,6 +158,7 @@ def rebuild_report(folder: Path, known_failures: Mapping[str, str] | None = None
         found.about.get("description", ""),
         failures=found.failures,
         missing=found.missing,
+        experiment=found.about.get("experiment"),
     )
     num_runs = len(found.names)
     return SuiteResult(folder, list(found.traces.values()), found.failures, found.missing, num_runs, report)
@@ -280,8 +284,13 @@ def num_cores() -> int:
     return os.cpu_count() or 1
 
 
-def _write_suite_file(folder: Path, title: str, description: str, specs: Sequence[RunSpec]) -> None:
-    about = {"title": title, "description": description, "runs": [spec.run_id for spec in specs]}
+def _write_suite_file(
+    folder: Path, title: str, description: str, experiment: Experiment | None, specs: Sequence[RunSpec]
+) -> None:
+    about: dict[str, Any] = {"title": title, "description": description}
+    if experiment:
+        about["experiment"] = experiment.model_dump(mode="json")
+    about["runs"] = [spec.run_id for spec in specs]
     write_atomically(folder / SUITE_FILE, json.dumps(about, indent=2) + "\n")
 
 
@@ -293,11 +302,19 @@ def _read_suite_file(folder: Path) -> dict[str, Any]:
     try:
         about = json.loads(path.read_text(encoding="utf-8"))
         if isinstance(about, dict) and _is_sound(about):
-            return about
+            return about | _experiment_of(about)
+    except ValidationError as error:
+        fault = f"its experiment has {error.error_count()} wrong or missing keys"
     except ValueError as error:
         fault = str(error)
     mend = "run the config again, which writes it anew, or remove it to report every run in the folder"
     raise SuiteFileError(f"{path}: this file is damaged ({fault}); {mend}")
+
+
+def _experiment_of(about: dict[str, Any]) -> dict[str, Experiment]:
+    if about.get("experiment") is None:
+        return {}
+    return {"experiment": Experiment.model_validate_json(json.dumps(about["experiment"]), strict=True)}
 
 
 def _is_sound(about: dict[str, Any]) -> bool:

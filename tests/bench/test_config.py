@@ -523,3 +523,76 @@ def test_another_setting_is_another_run(old: str, new: str) -> None:
 def test_other_data_or_threads_are_another_run() -> None:
     other = DataInfo(name="digits", source="test", num_train=10, num_val=5, sha256="cd")
     assert len({spec_of(RUN).run_id, spec_of(RUN, other).run_id, spec_of(RUN + "num_threads: 2").run_id}) == 3
+
+
+# -- what a suite asks, and what it does with the whole of the data --------------------------------------------------
+
+ASKED = (
+    SUITE
+    + """\
+experiment:
+  question: Is it so?
+  subject: cosine
+  against: [fixed]
+  conclusion: best_of
+"""
+)
+FULL = SUITE + "full: {num_epochs: 9, seeds: [5, 6]}\n"
+
+
+def test_a_suite_may_ask_a_question() -> None:
+    experiment = parse_config(ASKED, "a.yaml").experiment  # type: ignore[union-attr]
+    assert experiment is not None
+    assert (experiment.subject, experiment.against, experiment.idea) == ("cosine", ("fixed",), "")
+    assert parse_config(ASKED, "a.yaml", ["experiment=null"]).experiment is None  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("subject: cosine", "subject: cosin", "a.yaml:8: experiment.subject = 'cosin': is no controller of this suite; did you mean 'cosine'? choose from fixed, cosine, or set experiment to null"),
+        ("[fixed]", "[fixed, momo]", "a.yaml:9: experiment.against.1 = 'momo': is no controller of this suite; choose from fixed, cosine"),
+        ("[fixed]", "[fixed, cosine]", "a.yaml:9: experiment.against = ('fixed', 'cosine'): holds the subject, which would be compared with itself; remove it"),
+        ("[fixed]", "[fixed, fixed]", "a.yaml:9: experiment.against = ['fixed', 'fixed']: a controller may stand once, 'fixed' stands 2 times"),
+        ("[fixed]", "[]", "a.yaml:9: experiment.against = []: must be a list"),
+        ("best_of", "best_off", "a.yaml:10: experiment.conclusion = 'best_off': must be one of do_no_harm, best_of, survives, equal_budget; did you mean 'best_of'?"),
+        ("  question: Is it so?\n", "", "a.yaml:6: experiment.question: this key is required"),
+        ("  question: Is it so?\n", "  question: Q\n  ideas: x\n", "a.yaml:8: experiment.ideas = 'x': unknown key; did you mean 'idea'?"),
+    ],
+)  # fmt: skip
+def test_a_question_that_cannot_be_answered_is_refused(old: str, new: str, expected: str) -> None:
+    assert complaint(edited(old, new, ASKED)).startswith(expected)
+
+
+def test_a_run_of_one_controller_asks_nothing() -> None:
+    assert "experiment" in complaint(RUN + "experiment: {question: Q}\n")
+
+
+def test_full_puts_its_section_over_the_config_and_set_has_the_last_word() -> None:
+    assert (parse_config(FULL, "a.yaml").num_epochs, parse_config(FULL, "a.yaml").seeds) == (4, (0, 1))
+    full = parse_config(FULL, "a.yaml", full=True)
+    assert (full.num_epochs, full.seeds) == (9, (5, 6))
+    full = parse_config(FULL, "a.yaml", ["num_epochs=2"], full=True)
+    assert (full.num_epochs, full.seeds) == (2, (5, 6))
+    full = parse_config(FULL, "a.yaml", ["full.num_epochs=7", "seeds.0=3"], full=True)
+    assert (full.num_epochs, full.seeds) == (7, (3, 1))
+    assert parse_config(SUITE, "a.yaml", full=True) == parse_config(SUITE, "a.yaml")
+
+
+def test_what_full_says_is_checked_alone_and_with_the_rest() -> None:
+    assert complaint(edited("num_epochs: 9", "num_epochs: 0", FULL)).startswith(
+        "a.yaml:6: full.num_epochs = 0: must be a whole number"
+    )
+    assert "unknown key; did you mean 'num_epochs'?" in complaint(edited("num_epochs: 9", "num_epoch: 9", FULL))
+    late = edited("stationary", "{name: data_shift, trigger_epoch: 4}", FULL)
+    parse_config(late, "a.yaml")
+    with pytest.raises(ConfigError, match=r"regimes.0 = .*trigger_epoch") as caught:
+        parse_config(edited("num_epochs: 9", "num_epochs: 3", late), "a.yaml", full=True)
+    assert "a.yaml:2" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", shipped_configs())
+def test_shipped_configs_are_valid_on_the_whole_of_the_data(name: str) -> None:
+    config = load_config(f"configs/{name}.yaml", full=True).config
+    if config.full and config.full.num_epochs:
+        assert config.num_epochs == config.full.num_epochs

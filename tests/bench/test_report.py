@@ -221,8 +221,8 @@ def test_bytes_depend_neither_on_time_nor_on_the_order_of_the_seeds(traces, tmp_
     for field in fields(first):
         assert getattr(first, field.name).read_bytes() == getattr(second, field.name).read_bytes()
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == [
-        *("claims.csv", "curves.csv", "decisions.csv", "overall.csv", "report.html", "score.csv", "summary.csv"),
-        "tables.tex",
+        *("claims.csv", "curves.csv", "decisions.csv", "overall.csv", "report.html", "report.md", "score.csv"),
+        *("summary.csv", "tables.tex"),
     ]
 
 

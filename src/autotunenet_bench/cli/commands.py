@@ -13,7 +13,7 @@ import typer
 from autotunenet_bench.cli.checking import check_member
 from autotunenet_bench.cli.ending import EXIT_FAILED, interruptible, refuse, system_errors
 from autotunenet_bench.cli.executing import execute, show_result
-from autotunenet_bench.cli.options import DataDir, Download, Fresh, Out, Overrides, Topic, Workers
+from autotunenet_bench.cli.options import DataDir, Download, Fresh, Full, Out, Overrides, Topic, Workers
 from autotunenet_bench.cli.saying import PROGRAM, count, print_lines, say
 
 app = typer.Typer(
@@ -87,6 +87,7 @@ def run(
     workers: Workers = None,
     data_dir: DataDir = None,
     download: Download = False,
+    full: Full = False,
     fresh: Fresh = False,
 ) -> None:
     """Run one config over its seeds.
@@ -101,7 +102,8 @@ def run(
     A config that is no file of yours is looked up among the shipped ones:
     `autotunenet-bench list configs`. Copy one to begin your own.
     """  # noqa: D301
-    execute(config, overrides or [], out, workers=workers, data_dir=data_dir, download=download, fresh=fresh)
+    data = (data_dir, download, full)
+    execute(config, overrides or [], out, workers=workers, data=data, fresh=fresh)
 
 
 @app.command()
@@ -113,6 +115,7 @@ def suite(
     workers: Workers = None,
     data_dir: DataDir = None,
     download: Download = False,
+    full: Full = False,
     fresh: Fresh = False,
 ) -> None:
     """Run every combination that a suite names.
@@ -122,11 +125,13 @@ def suite(
       autotunenet-bench suite smoke
       autotunenet-bench suite demo --workers 2 --out my_results
       autotunenet-bench suite demo --set "seeds=[0]" --set controllers.1.warmup=1
+      autotunenet-bench suite trust --full --data-dir my_copies
 
     \b
     `autotunenet-bench list suites` names the shipped ones.
     """  # noqa: D301
-    execute(config, overrides or [], out, workers=workers, data_dir=data_dir, download=download, fresh=fresh)
+    data = (data_dir, download, full)
+    execute(config, overrides or [], out, workers=workers, data=data, fresh=fresh)
 
 
 @app.command("list")
@@ -214,7 +219,7 @@ def report(
       autotunenet-bench report results/demo --out pages/demo.html
 
     \b
-    report.html and the CSV files in the folder are replaced; --out copies the page.
+    report.html, report.md and the CSV files in the folder are replaced; --out copies the page.
     """  # noqa: D301
     with interruptible():
         from autotunenet_bench.suite import NoRunsError, SuiteFileError, rebuild_report

@@ -25,11 +25,10 @@ def execute(
     out: Path,
     *,
     workers: int | None,
-    data_dir: Path | None,
-    download: bool,
+    data: tuple[Path | None, bool, bool],
     fresh: bool,
 ) -> None:
-    """Load, run, show; every way out has its exit code."""
+    """Load, run, show; every way out has its exit code. `data` is what --data-dir, --download and --full say."""
     place = [out]  # the folder below it, as soon as the config has told its name
     with interruptible(place):
         # Inside, because importing torch takes seconds, in which Ctrl-C must not end in a traceback.
@@ -40,7 +39,7 @@ def execute(
         from autotunenet_bench.suite import run_suite
 
         try:
-            loaded = load_config(name, overrides)
+            loaded = load_config(name, overrides, full=data[2])
             folder = place[0] = out / loaded.name
             say(f"Config: {loaded.path}{' (shipped)' if loaded.shipped else ''}")
             with system_errors(folder, "name another folder with --out"), ProgressDisplay() as progress:
@@ -52,7 +51,7 @@ def execute(
                 result = run_suite(
                     loaded.config,
                     folder,
-                    DataSource.from_environment(data_dir, download),
+                    DataSource.from_environment(*data),
                     name=loaded.name,
                     num_workers=workers,
                     fresh=fresh,
@@ -90,9 +89,10 @@ def show_result(result: SuiteResult, page: Path | None = None) -> None:
     _console().print(summary_table(result.traces))
     files = result.report
     say(f"Report: {page or files.html}")
-    # The first with its folder, the others by name: eight paths would fill the screen.
+    # The first with its folder, the others by name: nine paths would fill the screen.
     others = files.curves_csv, files.decisions_csv, files.overall_csv, files.score_csv, files.claims_csv
-    say(f"Tables: {files.summary_csv}; beside it {', '.join(path.name for path in (*others, files.tables_tex))}")
+    names = ", ".join(path.name for path in (files.markdown, files.summary_csv, *others, files.tables_tex))
+    say(f"Beside it: {names}")
     num_finished = sum(trace.finished for trace in result.traces)
     if num_finished < result.num_runs:
         states = [f"{number} {state}" for state, number in Counter(result.missing.values()).items()]

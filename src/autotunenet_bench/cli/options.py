@@ -22,6 +22,12 @@ DataDir = Annotated[
     typer.Option("--data-dir", metavar="DIR", help="Your copies of the data sets; default: $AUTOTUNENET_DATA_DIR."),
 ]
 Download = Annotated[bool, typer.Option("--download", help="Allow data sets to be fetched from the network.")]
+Full = Annotated[
+    bool,
+    typer.Option(
+        "--full", help="Take the whole of the data, never the part that is installed; see `full:` in configs."
+    ),
+]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Do finished runs again instead of reusing them.")]
 
 

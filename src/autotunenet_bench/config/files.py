@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from autotunenet_bench.config.errors import ConfigError, Problem
 from autotunenet_bench.config.explain import explain, explain_non_finite
 from autotunenet_bench.config.models import RunConfig, SuiteConfig
-from autotunenet_bench.config.overrides import apply_override
+from autotunenet_bench.config.overrides import apply_full, apply_override
 from autotunenet_bench.config.yaml import OVERRIDE, Document, decode, non_finite, parse_yaml
 
 
@@ -36,12 +36,13 @@ class LoadedConfig:
     shipped: bool
 
 
-def load_config(name: str, overrides: Sequence[str] = ()) -> LoadedConfig:
+def load_config(name: str, overrides: Sequence[str] = (), *, full: bool = False) -> LoadedConfig:
     """Find, read, override and check a config.
 
     Args:
         name: A path, or the name of a shipped config: ``"mnist_data_shift"``, ``"configs/suites/demo.yaml"``.
         overrides: Texts ``key.path=value``, applied in order.
+        full: Whether the config's section ``full`` is put over the rest.
 
     Raises:
         ConfigError: With every problem that was found.
@@ -52,16 +53,19 @@ def load_config(name: str, overrides: Sequence[str] = ()) -> LoadedConfig:
     except OSError as error:
         raise ConfigError([Problem(str(path), f"cannot be read: {error.strerror}", "check its permissions")]) from None
     text = decode(raw, str(path))
-    return LoadedConfig(parse_config(text, str(path), overrides), path.stem, path, shipped)
+    return LoadedConfig(parse_config(text, str(path), overrides, full=full), path.stem, path, shipped)
 
 
-def parse_config(text: str, source: str, overrides: Sequence[str] = ()) -> RunConfig | SuiteConfig:
+def parse_config(
+    text: str, source: str, overrides: Sequence[str] = (), *, full: bool = False
+) -> RunConfig | SuiteConfig:
     """Check the text of a config; a text that has ``tasks``, ``regimes`` and ``controllers`` is a suite.
 
     Args:
         text: YAML.
         source: The file's name in messages.
         overrides: Texts ``key.path=value``, applied in order.
+        full: Whether the config's section ``full`` is put over the rest; what an override has written stays.
 
     Raises:
         ConfigError: With every problem that was found.
@@ -76,7 +80,11 @@ def parse_config(text: str, source: str, overrides: Sequence[str] = ()) -> RunCo
         raise ConfigError([Problem(document.where(()), "the config is empty", mend)])
     for override in overrides:
         apply_override(document, override)
-    return _check(document)
+    config = _check(document)
+    if full and config.full:
+        apply_full(document)
+        config = _check(document)  # what fits few epochs need not fit many
+    return config
 
 
 def _check(document: Document) -> RunConfig | SuiteConfig:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Annotated, Any
 
@@ -13,6 +13,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from autotunenet.controllers import Controller
 from autotunenet.space import Categorical, Dimension, Float, Int, SearchSpace
 from autotunenet_bench.config.errors import did_you_mean
+from autotunenet_bench.config.experiment import Experiment, Full, NumEpochs, Seeds
 from autotunenet_bench.controllers import CONTROLLERS
 from autotunenet_bench.controllers.base import MethodConfig
 from autotunenet_bench.controllers.own import config_of
@@ -131,19 +132,30 @@ def _check_together(config: RunConfig | SuiteConfig) -> None:
             if key in controller.model_fields_set:
                 rule = f"has no effect because {reason}; remove it"
                 check((*loc, key), getattr(controller, key), partial(_refuse, rule))
+    if isinstance(config, SuiteConfig) and config.experiment:
+        for place, display in _names_in(config.experiment):
+            check(("experiment", *place), display, partial(_known_controller, display, config))
+        if config.experiment.subject in config.experiment.against:
+            itself = "holds the subject, which would be compared with itself; remove it"
+            check(("experiment", "against"), config.experiment.against, partial(_refuse, itself))
     if errors:
         raise ValidationError.from_exception_data("config", errors)
 
 
+def _names_in(experiment: Experiment) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    yield ("subject",), experiment.subject
+    yield from ((("against", index), name) for index, name in enumerate(experiment.against))
+
+
+def _known_controller(name: str, config: SuiteConfig) -> None:
+    known = [controller.display for controller in config.controllers]
+    if name not in known:
+        mend = f"{did_you_mean(name, known)}choose from {', '.join(known)}, or set experiment to null"
+        raise ValueError(f"is no controller of this suite; {mend}")
+
+
 def _refuse(rule: str) -> None:
     raise ValueError(rule)
-
-
-def _unique_seeds(seeds: tuple[int, ...]) -> tuple[int, ...]:
-    twice = sorted({seed for seed in seeds if seeds.count(seed) > 1})
-    if twice:
-        raise ValueError(f"a seed may stand once, {twice[0]} stands {seeds.count(twice[0])} times; remove the others")
-    return seeds
 
 
 def _unique_names(members: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -158,10 +170,6 @@ def _unique_names(members: tuple[Any, ...]) -> tuple[Any, ...]:
     return members
 
 
-Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
-Seeds = Annotated[tuple[Seed, ...], Field(min_length=1), AfterValidator(_unique_seeds)]
-
-
 class _Config(BaseModel):
     """What runs and suites share."""
 
@@ -169,10 +177,11 @@ class _Config(BaseModel):
 
     title: str | None = Field(None, min_length=1, max_length=120, description="the report's heading")
     description: str | None = Field(None, max_length=2000, description="what the comparison asks")
-    num_epochs: int = Field(ge=1, le=10_000, description="passes over the training data")
+    num_epochs: NumEpochs = Field(description="passes over the training data")
     seeds: Seeds = Field(description="one run is done per seed; equal seeds give equal runs")
     num_threads: int = Field(1, ge=1, le=256, description="CPU threads of each run; part of what makes runs equal")
     space: dict[str, Range] = Field({}, description="ranges that replace the task's own")
+    full: Full | None = Field(None, description="what --full puts over this config")
 
 
 class RunConfig(_Config):
@@ -215,6 +224,7 @@ class SuiteConfig(_Config):
     controllers: Annotated[tuple[AnyController, ...], AfterValidator(_unique_names)] = Field(
         min_length=1, description="who changes the hyperparameters"
     )
+    experiment: Experiment | None = Field(None, description="the question, and the rule that answers it")
 
     @model_validator(mode="after")
     def _fits_together(self) -> SuiteConfig:

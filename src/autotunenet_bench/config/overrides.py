@@ -42,6 +42,26 @@ def apply_override(document: Document, text: str) -> None:
         document.problems.extend(error.problems)
 
 
+def apply_full(document: Document) -> None:
+    """Put the section ``full`` of a checked document over its other keys, in place.
+
+    A key that a ``--set`` has written stays: whoever wrote it there meant it.
+
+    >>> document = parse_yaml("{num_epochs: 2, seeds: [0], full: {num_epochs: 9, seeds: [0, 1]}}", "a.yaml")
+    >>> apply_override(document, "seeds=[7]")
+    >>> apply_full(document)
+    >>> document.data["num_epochs"], document.data["seeds"]
+    (9, [7])
+    """
+    overridden = {loc[0] for loc, origin in document.origins.items() if origin.startswith(OVERRIDE)}
+    for key, value in (document.data.get("full") or {}).items():
+        if value is not None and key not in overridden:
+            origin = document.where(("full", key))
+            document.data[key] = value
+            _forget_below(document, (key,))
+            document.origins[key,] = origin
+
+
 def _put(document: Document, parts: list[str], value: Any, where: str) -> None:
     if not isinstance(document.data, dict):  # an empty file, or one whose top level is reported already
         document.data = {}

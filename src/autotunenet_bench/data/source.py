@@ -22,13 +22,17 @@ class DataSource:
         data_dir: Folder of the user's own copies. Where it is set it is used, or it is an error: a run never falls
             back to other data in silence.
         download: Whether the data may be fetched from the Hugging Face Hub.
+        full: Whether a part of a data set will not do, such as the one inside a package: then it is an error.
     """
 
     data_dir: Path | None = None
     download: bool = False
+    full: bool = False
 
     @classmethod
-    def from_environment(cls, data_dir: str | Path | None = None, download: bool = False) -> DataSource:
+    def from_environment(
+        cls, data_dir: str | Path | None = None, download: bool = False, full: bool = False
+    ) -> DataSource:
         """Return a source whose `data_dir` is the given one or else that of ``AUTOTUNENET_DATA_DIR``.
 
         The folder is made absolute, so that worker processes started elsewhere find it too. An empty value is none.
@@ -37,4 +41,4 @@ class DataSource:
         True
         """
         folder = str(data_dir or os.environ.get(DATA_DIR_VARIABLE, "")).strip()
-        return cls(Path(folder).expanduser().absolute() if folder else None, download)
+        return cls(Path(folder).expanduser().absolute() if folder else None, download, full)

@@ -6,10 +6,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from autotunenet_bench.config.experiment import Experiment
 from autotunenet_bench.files import write_atomically
 from autotunenet_bench.report.aggregate import aggregate
 from autotunenet_bench.report.csvs import claims_csv, curves_csv, decisions_csv, overall_csv, score_csv, summary_csv
-from autotunenet_bench.report.html import render
+from autotunenet_bench.report.experiment import describe
+from autotunenet_bench.report.experiment_pages import to_html, to_markdown
+from autotunenet_bench.report.html import render, without_trace
 from autotunenet_bench.report.latex import tables_tex
 from autotunenet_bench.report.tables import summary_table
 from autotunenet_bench.report.verdicts import Verdicts, judge
@@ -23,6 +26,7 @@ class ReportPaths:
     """The files of a report."""
 
     html: Path
+    markdown: Path
     summary_csv: Path
     curves_csv: Path
     decisions_csv: Path
@@ -40,6 +44,7 @@ def write_report(
     *,
     failures: Mapping[str, str] | None = None,
     missing: Mapping[str, str] | None = None,
+    experiment: Experiment | None = None,
 ) -> ReportPaths:
     """Write the report of `traces` into `folder`, which is made if it is not there.
 
@@ -48,12 +53,13 @@ def write_report(
 
     Args:
         traces: Runs, finished or not; an empty report says that it is.
-        folder: Where ``report.html`` and the files beside it go: ``summary.csv``, ``curves.csv``, ``decisions.csv``,
-            ``overall.csv``, ``score.csv``, ``claims.csv`` and ``tables.tex``.
+        folder: Where ``report.html`` and the files beside it go: ``report.md``, ``summary.csv``, ``curves.csv``,
+            ``decisions.csv``, ``overall.csv``, ``score.csv``, ``claims.csv`` and ``tables.tex``.
         title: Heading of the page.
         description: A paragraph below it.
         failures: What is known about runs that failed, by their run ids, so that the page can say it.
         missing: The same about runs that were asked for and are not there: not started, interrupted.
+        experiment: The question that the runs are to answer; without it nothing is concluded from them.
 
     Returns:
         The paths of the files.
@@ -62,6 +68,7 @@ def write_report(
     groups, verdicts = aggregate(runs), judge(runs)
     paths = ReportPaths(
         html=folder / "report.html",
+        markdown=folder / "report.md",
         summary_csv=folder / "summary.csv",
         curves_csv=folder / "curves.csv",
         decisions_csv=folder / "decisions.csv",
@@ -77,6 +84,14 @@ def write_report(
     write_atomically(paths.score_csv, score_csv(verdicts))
     write_atomically(paths.claims_csv, claims_csv(verdicts.verdicts))
     write_atomically(paths.tables_tex, tables_tex(groups, verdicts))
+    about = describe(
+        groups,
+        title=title,
+        description=description,
+        experiment=experiment,
+        num_untraced=len(without_trace(runs, failures or {}, missing or {})),
+    )
+    write_atomically(paths.markdown, to_markdown(about))
     page = render(
         runs,
         title=title,
@@ -85,6 +100,7 @@ def write_report(
         missing=missing,
         groups=groups,
         verdicts=verdicts,
+        experiment=to_html(about) if experiment else "",
     )
     # Last, so that whoever waits for the page finds the files beside it.
     write_atomically(paths.html, page)

@@ -46,6 +46,7 @@ def render(
     missing: Mapping[str, str] | None = None,
     groups: Sequence[Group] | None = None,
     verdicts: Verdicts | None = None,
+    experiment: str = "",
 ) -> str:
     """Render the report.
 
@@ -58,6 +59,7 @@ def render(
             trace are known by their spec, and neither counted nor listed twice.
         groups: What `aggregate` makes of `traces`, where it has been done already.
         verdicts: What `judge` makes of them, likewise.
+        experiment: What `autotunenet_bench.report.experiment_pages.to_html` makes of the question, put first.
 
     Returns:
         The document. Equal runs and equal versions of the packages give equal bytes; tasks, regimes and controllers
@@ -67,9 +69,8 @@ def render(
     runs = [run for group in groups for row in group.rows for run in (*row.finished, *row.unfinished)]
     verdicts = judge(runs) if verdicts is None else verdicts
     failures, missing = failures or {}, missing or {}
-    run_ids = {id(run): _run_id(run) for run in runs}
-    untraced = {*failures, *missing} - set(run_ids.values())
-    unfinished = [(run, run_ids[id(run)]) for run in runs if not run.finished]
+    untraced = without_trace(runs, failures, missing)
+    unfinished = [(run, _run_id(run)) for run in runs if not run.finished]
     told = {*failures, *(run_id for _, run_id in unfinished)}
     style_of = styles(sorted(verdicts.controllers))
     profile = profile_figure(verdicts, style_of)
@@ -102,6 +103,7 @@ def render(
         changed=changed,
         event_words=event_words,
         max_drawn=f"{MAX_DRAWN:g}",
+        experiment=experiment,
     )
 
 
@@ -112,6 +114,11 @@ def _drawn(maps: Sequence[LrMap]) -> list[DrawnMap]:
         for number, (one, svg) in enumerate(drawn, start=1)
         if svg
     ]
+
+
+def without_trace(runs: Iterable[Trace], *told: Iterable[str]) -> set[str]:
+    """Return the run ids of which something is told, and which are those of none of `runs`."""
+    return {name for names in told for name in names} - {_run_id(run) for run in runs}
 
 
 def _run_id(run: Trace) -> str:

@@ -1,0 +1,58 @@
+"""What a suite asks, and what it does when the whole of the data is there."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+ConclusionName = Literal["do_no_harm", "best_of", "survives", "equal_budget"]
+"""Rules that draw a conclusion from measured numbers; the code is `autotunenet_bench.report.conclusions`."""
+
+
+def _unique_seeds(seeds: tuple[int, ...]) -> tuple[int, ...]:
+    twice = sorted({seed for seed in seeds if seeds.count(seed) > 1})
+    if twice:
+        raise ValueError(f"a seed may stand once, {twice[0]} stands {seeds.count(twice[0])} times; remove the others")
+    return seeds
+
+
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
+Seeds = Annotated[tuple[Seed, ...], Field(min_length=1), AfterValidator(_unique_seeds)]
+NumEpochs = Annotated[int, Field(ge=1, le=10_000)]
+Name = Annotated[str, Field(min_length=1, max_length=60)]
+
+
+def _unique_names(names: tuple[str, ...]) -> tuple[str, ...]:
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise ValueError(f"a controller may stand once, {twice!r} stands {names.count(twice)} times; remove the others")
+    return names
+
+
+class Experiment(BaseModel):
+    """The question of a suite, and the rule by which its runs answer it. Texts are shown as they are, never as markup.
+
+    >>> Experiment(question="Does it harm?", subject="autotunenet", against=("fixed",), conclusion="do_no_harm").idea
+    ''
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    question: str = Field(min_length=1, max_length=500, description="what the runs are to answer, in one sentence")
+    idea: str = Field("", max_length=2000, description="why one asks")
+    methodology: str = Field("", max_length=2000, description="what is done to find out, and why so")
+    subject: Name = Field(description="the controller that the question is about, by its name in tables")
+    against: Annotated[tuple[Name, ...], AfterValidator(_unique_names)] = Field(
+        min_length=1, description="the controllers that it is compared with, by their names in tables"
+    )
+    conclusion: ConclusionName = Field(description="the rule that answers the question from the measured numbers")
+
+
+class Full(BaseModel):
+    """What ``--full`` puts over a config, beside the whole of the data; a key that is left out stays as it is."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    num_epochs: NumEpochs | None = Field(None, description="passes over the whole of the training data")
+    seeds: Seeds | None = Field(None, description="seeds on the whole of the data")

@@ -1,0 +1,132 @@
+"""One method beside another on the same runs: the ratio of their losses, overall and in every cell, and lost runs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from autotunenet_bench.metrics.across import charged
+from autotunenet_bench.metrics.performance import TARGET_SHARE, final_val_loss
+from autotunenet_bench.metrics.stability import failure
+from autotunenet_bench.report.aggregate import Group
+from autotunenet_bench.results.trace import Trace
+from autotunenet_bench.statistics import Claim, Comparison, claim, compare_all, limits
+from autotunenet_bench.statistics.paired import Run
+
+MARGIN = 1.05
+"""A ratio of losses from 1 / 1.05 to 1.05 is level: the share that `recovery_steps` allows a loss to have risen by."""
+
+SEED = 0
+"""Of the resampling behind the intervals, so that equal runs give equal reports."""
+
+Key = tuple[str, str]
+"""Task and regime, by their display names."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Match:
+    """The subject beside one other method, run by run. A loss counts by `autotunenet_bench.metrics.across.charged`.
+
+    Attributes:
+        subject: Display name.
+        other: Display name.
+        ours: Runs of the subject: all finished, by cell and then by seed.
+        theirs: Runs of the other, the same cells and seeds in the same places.
+        ratios: Geometric mean over seeds of loss over loss, by cell; below 1 the subject is better.
+        comparison: Of the natural logarithms of the losses, so that its difference is that of a ratio.
+    """
+
+    subject: str
+    other: str
+    ours: tuple[Trace, ...]
+    theirs: tuple[Trace, ...]
+    ratios: Mapping[Key, float]
+    comparison: Comparison
+
+    @property
+    def ratio(self) -> float:
+        """Geometric mean over all pairs of the subject's loss over the other's; 1 is level."""
+        return math.exp(self.comparison.difference.point)
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % interval of `ratio`."""
+        return math.exp(self.comparison.difference.low), math.exp(self.comparison.difference.high)
+
+    @property
+    def worse_in(self) -> dict[Key, float]:
+        """Cells in which the subject is worse by more than `MARGIN`, the worst first."""
+        found = [(key, ratio) for key, ratio in self.ratios.items() if ratio > MARGIN]
+        return dict(sorted(found, key=lambda item: -item[1]))
+
+    @property
+    def better_in(self) -> dict[Key, float]:
+        """Cells in which the subject is better by more than `MARGIN`, the best first."""
+        found = [(key, ratio) for key, ratio in self.ratios.items() if ratio < 1 / MARGIN]
+        return dict(sorted(found, key=lambda item: item[1]))
+
+    @property
+    def lost_alone(self) -> int:
+        """Runs that the subject lost, and the other did not lose on the same cell and seed."""
+        return sum(is_lost(ours) and not is_lost(theirs) for ours, theirs in zip(self.ours, self.theirs, strict=True))
+
+    @property
+    def claim(self) -> Claim:
+        """What may be said by the one rule of `autotunenet_bench.statistics.claim`."""
+        return claim(self.comparison)
+
+    @property
+    def limits(self) -> str:
+        """What can not be claimed from so few runs; empty where there is nothing to warn of."""
+        return limits(self.comparison.num_pairs, self.comparison.num_seeds, self.comparison.num_comparisons)
+
+
+def match_all(groups: Sequence[Group], subject: str, against: Sequence[str]) -> list[Match]:
+    """Return the subject's match with each of the others, with Holm's correction over all of them.
+
+    Args:
+        groups: Runs in which `autotunenet_bench.report.conclusions.base.obstacles` finds nothing missing.
+        subject: Display name.
+        against: Display names, at least one.
+    """
+    runs = {name: _runs_of(groups, name) for name in (subject, *against)}
+    scores = {name: {run: _score(trace) for run, trace in of_name.items()} for name, of_name in runs.items()}
+    comparisons = compare_all(scores[subject], {name: scores[name] for name in against}, seed=SEED)
+    found = []
+    for name, comparison in comparisons.items():
+        ours, theirs = tuple(runs[subject].values()), tuple(runs[name][run] for run in runs[subject])
+        ratios = _ratios(ours, theirs)
+        found.append(Match(subject=subject, other=name, ours=ours, theirs=theirs, ratios=ratios, comparison=comparison))
+    return found
+
+
+def is_lost(trace: Trace) -> bool:
+    """Whether a run ended without having learnt: the metric ``failure``."""
+    return failure(trace) != 0
+
+
+def has_learnt(trace: Trace) -> bool:
+    """Whether a run ended at or below half the loss that it began with, the target of ``steps_to_target``."""
+    return final_val_loss(trace) <= TARGET_SHARE * trace.initial_val["loss"]
+
+
+def _runs_of(groups: Sequence[Group], controller: str) -> dict[Run, Trace]:
+    return {
+        ((group.task, group.regime), trace.spec["seed"]): trace
+        for group in groups
+        for row in group.rows
+        if row.controller == controller
+        for trace in row.finished
+    }
+
+
+def _ratios(ours: Sequence[Trace], theirs: Sequence[Trace]) -> dict[Key, float]:
+    differences: dict[Key, list[float]] = {}
+    for one, other in zip(ours, theirs, strict=True):
+        differences.setdefault(one.label[:2], []).append(_score(one) - _score(other))
+    return {cell: math.exp(math.fsum(values) / len(values)) for cell, values in differences.items()}
+
+
+def _score(trace: Trace) -> float:
+    return math.log(charged(trace))

@@ -1,0 +1,322 @@
+"""The report of an experiment: what was asked, how, what came out, and what follows by the stated rules.
+
+Everything here is a pure function of runs and of the config's question; how it looks is decided in
+`autotunenet_bench.report.experiment_pages`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from autotunenet_bench.config.experiment import Experiment
+from autotunenet_bench.metrics import METRICS
+from autotunenet_bench.metrics.across import problem, sensitivity_to_lr, starting_point
+from autotunenet_bench.metrics.performance import TARGET_SHARE
+from autotunenet_bench.metrics.stability import FAILURE_FRACTION
+from autotunenet_bench.report.aggregate import Group, Row
+from autotunenet_bench.report.columns import MAIN_COLUMNS, NOT_MEASURED, Column
+from autotunenet_bench.report.conclusions import CONCLUSIONS, Finding, Match, Verdict, conclude
+from autotunenet_bench.report.conclusions.matches import is_lost
+from autotunenet_bench.report.conclusions.words import claim_of, limits_of, listed, number
+from autotunenet_bench.report.facts import Fact, facts
+from autotunenet_bench.report.overall import overall
+from autotunenet_bench.report.remarks import remarks
+from autotunenet_bench.report.sections import Cell
+from autotunenet_bench.results.trace import Trace
+from autotunenet_bench.tasks import TASKS
+
+COMMON_METHODOLOGY = (
+    "Every controller gets the same model, the same first weights, the same data in the same order and the same "
+    "initial values; runs of equal seed are compared as pairs. No controller is told what will change, or when."
+)
+"""True of every suite, whatever its config says besides."""
+
+OUTCOMES = (
+    f"A run has learnt if its final validation loss is at most {TARGET_SHARE:g} of that before training, and is lost "
+    f"if it is at least {FAILURE_FRACTION:g} of it, or not finite; in ratios a lost run counts as the loss that it "
+    "began with."
+)
+"""The words learnt and lost, as the rules have them."""
+
+RESULT_COLUMNS = tuple(column for column in MAIN_COLUMNS if column.metric in ("final_val_loss", "final_val_accuracy"))
+"""What the tables over all cells show, one table each."""
+
+NO_QUESTION = "The config asks no question (its key experiment), so none is answered here."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """A table of texts.
+
+    Attributes:
+        title: What it shows.
+        head: One text a column.
+        rows: As many cells each.
+        note: How to read it; may be empty.
+    """
+
+    title: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExperimentReport:
+    """What the report of an experiment says, section by section. Texts are as they came: whoever shows them escapes.
+
+    Attributes:
+        title: Heading.
+        description: What the config says of itself; may be empty.
+        question: What was asked; empty where the config has no `experiment`.
+        idea: Why; may be empty.
+        plan: Objective, methodology, data sets, models, hyperparameters, metrics.
+        results: What was measured, over all cells.
+        cells: The same in full, a table a cell.
+        benchmark: The subject beside the others, ranks, and the sensitivity to the initial lr.
+        interpretation: Sentences about the numbers.
+        verdict: The answer; None where nothing was asked.
+        conclusion: Sentences: the answer, what may be claimed, and what may not.
+    """
+
+    title: str
+    description: str
+    question: str
+    idea: str
+    plan: tuple[Fact, ...]
+    results: tuple[Table, ...]
+    cells: tuple[Table, ...]
+    benchmark: tuple[Table, ...]
+    interpretation: tuple[str, ...]
+    verdict: Verdict | None
+    conclusion: tuple[str, ...]
+
+
+def describe(
+    groups: Sequence[Group],
+    *,
+    title: str,
+    description: str = "",
+    experiment: Experiment | None = None,
+    num_untraced: int = 0,
+) -> ExperimentReport:
+    """Return the report of an experiment.
+
+    Args:
+        groups: The runs, from `autotunenet_bench.report.aggregate.aggregate`.
+        title: Heading.
+        description: What the config says of itself.
+        experiment: The question and the rule that answers it; without it nothing is concluded.
+        num_untraced: Runs that were asked for and have left nothing to read.
+    """
+    finding, matches = conclude(groups, experiment, num_untraced=num_untraced) if experiment else (None, [])
+    return ExperimentReport(
+        title=title,
+        description=description,
+        question=experiment.question if experiment else "",
+        idea=experiment.idea if experiment else "",
+        plan=tuple(_plan(groups, experiment)),
+        results=tuple(_over_cells(column, groups) for column in RESULT_COLUMNS) if groups else (),
+        cells=tuple(map(_cell, groups)),
+        benchmark=tuple(_benchmark(groups, matches)),
+        interpretation=tuple(_interpretation(groups, finding)),
+        verdict=finding.verdict if finding else None,
+        conclusion=tuple(_conclusion(finding, matches)),
+    )
+
+
+# -- the plan ----------------------------------------------------------------------------------------------------------
+
+
+def _plan(groups: Sequence[Group], experiment: Experiment | None) -> Iterator[Fact]:
+    runs = [run for group in groups for row in group.rows for run in (*row.finished, *row.unfinished)]
+    known = {fact.name: fact.values for fact in facts(runs)}
+    methodology = (experiment.methodology, COMMON_METHODOLOGY) if experiment else (COMMON_METHODOLOGY,)
+    yield Fact("Objective", _objective(experiment))
+    yield Fact("Methodology", tuple(text for text in methodology if text.strip()))
+    yield Fact("Data sets", (*known["Data set"], *(f"SHA-256 {value}" for value in known["Data SHA-256"])))
+    yield Fact("Models", tuple(dict.fromkeys(_model_words(run) for run in runs)) or ("none",))
+    yield Fact("Changes on the way", known["Regimes"])
+    yield Fact("Hyperparameters of the training", known["Tasks"])
+    yield Fact("Hyperparameters of the controllers", known["Controllers"])
+    yield Fact("Length of a run", known["Length of a run"])
+    yield Fact("Seeds per controller", known["Seeds per controller"])
+    metrics = [METRICS[column.metric] for column in MAIN_COLUMNS]
+    yield Fact("Metrics", (*(f"{metric.title}: {metric.description}" for metric in metrics), OUTCOMES))
+
+
+def _objective(experiment: Experiment | None) -> tuple[str, ...]:
+    if experiment is None:
+        return (NO_QUESTION,)
+    rule = CONCLUSIONS[experiment.conclusion]
+    return (
+        experiment.question,
+        f"Asked of {experiment.subject}, against {listed(experiment.against)}.",
+        f"Rule {experiment.conclusion}: {rule.words}.",
+    )
+
+
+def _model_words(run: Trace) -> str:
+    name = str((run.spec.get("task") or {}).get("name", run.label[0]))
+    known = TASKS[name].__doc__ if name in TASKS else None
+    return f"{name}: {known.partition(chr(10))[0]}" if known else name
+
+
+# -- the tables --------------------------------------------------------------------------------------------------------
+
+
+def _over_cells(column: Column, groups: Sequence[Group]) -> Table:
+    names = list(dict.fromkeys(row.controller for group in groups for row in group.rows))
+    rows = []
+    for group in groups:
+        measured = {row.controller: _number(column, group, row) for row in group.rows}
+        rows.append((*_plain(_where(group)), *(measured.get(name, Cell(NOT_MEASURED, False)) for name in names)))
+    unit = f", {column.unit}" if column.unit else ""
+    return Table(
+        title=f"{METRICS[column.metric].title}{unit} {column.arrow}",
+        head=("task · regime", *names),
+        rows=tuple(rows),
+        note="Mean ± standard deviation over the finished seeds; * best mean of its row.",
+    )
+
+
+def _cell(group: Group) -> Table:
+    return Table(
+        title=_where(group),
+        head=("controller", "n", *(f"{column.head} {column.unit} {column.arrow}".strip() for column in MAIN_COLUMNS)),
+        rows=tuple(
+            (*_plain(row.controller, len(row.finished)), *(_number(column, group, row) for column in MAIN_COLUMNS))
+            for row in group.rows
+        ),
+    )
+
+
+def _where(group: Group) -> str:
+    return f"{group.task} · {group.regime}"
+
+
+def _number(column: Column, group: Group, row: Row) -> Cell:
+    return Cell(column.text(row), row.controller in column.best(group))
+
+
+def _plain(*values: object) -> tuple[Cell, ...]:
+    return tuple(Cell(str(value), False) for value in values)
+
+
+def _benchmark(groups: Sequence[Group], matches: Sequence[Match]) -> Iterator[Table]:
+    if matches:
+        yield Table(
+            title=f"{matches[0].subject} beside the others",
+            head=("against", "pairs", "loss ratio", "95 % interval", "better in", "p (Holm)", "claim", "lost", "alone"),
+            rows=tuple(map(_match_row, matches)),
+            note=(
+                "Loss ratio: geometric mean over the pairs of its final validation loss over that of the other; below "
+                "1 it is better. A run that was lost counts as the loss that it began with. Lost: runs that ended "
+                "without having learnt, its own of all; alone: those that the other did not lose."
+            ),
+        )
+    rows = overall(groups)
+    if rows and len(groups) > 1:
+        yield Table(
+            title=f"Over the {rows[0]['cells']} cells that all controllers have finished",
+            head=("controller", "runs", "lost ↓", "mean rank ↓", "loss after the change ↓", "final loss ↓"),
+            rows=tuple(
+                _plain(
+                    row["controller"],
+                    row["runs"],
+                    row["failed"],
+                    f"{row['mean_rank']:.2f}",
+                    f"{row['post_trigger_val_loss']:.3f}",
+                    f"{row['final_val_loss']:.3f}",
+                )
+                for row in rows
+            ),
+            note="Means over cells of the median over seeds.",
+        )
+    yield from _sensitivity(groups)
+
+
+def _match_row(match: Match) -> tuple[Cell, ...]:
+    low, high = match.interval
+    return _plain(
+        match.other,
+        match.comparison.num_pairs,
+        number(match.ratio),
+        f"{number(low)} to {number(high)}",
+        f"{100 * match.comparison.improvement:.0f} %",
+        number(match.comparison.p_holm),
+        match.claim.value,
+        f"{sum(map(is_lost, match.ours))} of {len(match.ours)}",
+        match.lost_alone,
+    )
+
+
+def _sensitivity(groups: Sequence[Group]) -> Iterator[Table]:
+    """What a wrong initial lr costs each controller, for every problem that was begun from several."""
+    runs = [run for group in groups for row in group.rows for run in row.finished if _is_whole(run)]
+    by_problem: dict[str, list[Trace]] = {}
+    for run in runs:
+        by_problem.setdefault(problem(run), []).append(run)
+    begun = [some for some in by_problem.values() if len(set(map(starting_point, some))) > 1]
+    if not begun or not all(math.isfinite(run.initial_val["loss"]) for run in runs):
+        return
+    names = list(dict.fromkeys(run.label[2] for some in begun for run in some))
+    yield Table(
+        title="Sensitivity to the initial lr ↓",
+        head=("problem", "initial lrs", *names),
+        rows=tuple(
+            _plain(_problem_words(some[0]), len(set(map(starting_point, some))), *(_cost(some, name) for name in names))
+            for some in begun
+        ),
+        note="Mean over the initial lrs of the final validation loss, less that from the best (Wortsman et al. 2023).",
+    )
+
+
+def _is_whole(run: Trace) -> bool:
+    """Whether a spec says what was learnt, and by whom; one of another version need not."""
+    return all(isinstance(run.spec.get(key), Mapping) for key in ("task", "regime", "controller"))
+
+
+def _problem_words(run: Trace) -> str:
+    task = run.spec["task"]
+    words = [str(task[key]) for key in ("name", "optimizer") if key in task]
+    return f"{', '.join(words)} · {run.label[1]}"
+
+
+def _cost(runs: Sequence[Trace], controller: str) -> str:
+    try:
+        cost = sensitivity_to_lr(run for run in runs if run.label[2] == controller)
+    except ValueError:  # runs of one name that are set in different ways have no common number
+        return NOT_MEASURED
+    return NOT_MEASURED if math.isnan(cost) else number(cost)
+
+
+# -- what follows ------------------------------------------------------------------------------------------------------
+
+
+def _interpretation(groups: Sequence[Group], finding: Finding | None) -> Iterator[str]:
+    if finding:
+        yield from finding.reasons
+    else:
+        for group in groups:
+            best = group.best("final_val_loss")
+            names = [row.controller for row in group.rows if row.controller in best]
+            if names:
+                where = f"{group.task} under {group.regime}"
+                yield f"{where}: the lowest mean final validation loss is that of {listed(names)}."
+    for group in groups:
+        for row in group.rows:
+            yield from (f"{group.task} under {group.regime}: {remark}." for remark in remarks(row))
+
+
+def _conclusion(finding: Finding | None, matches: Sequence[Match]) -> Iterator[str]:
+    if finding is None:
+        yield NO_QUESTION
+    elif finding.verdict is Verdict.OPEN:
+        yield f"No answer can be given: {finding.answer}."
+    else:
+        yield f"In these runs: {finding.verdict.value}; {finding.answer}."
+        yield from map(claim_of, matches)
+        yield from limits_of(matches)

