@@ -1,4 +1,4 @@
-"""The online runner: the same spec gives the same run, cut off and resumed or not."""
+"""The runners: the same spec gives the same run, cut off and resumed or not."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ import torch
 from torch import nn
 
 from autotunenet import Action, Decision, Tuner
+from autotunenet_bench import runners
 from autotunenet_bench.config import RunSpec
 from autotunenet_bench.controllers import CONTROLLERS, DIRECTIONS
 from autotunenet_bench.data import DataSource
 from autotunenet_bench.metrics import METRICS, summarize
 from autotunenet_bench.regimes import REGIMES
 from autotunenet_bench.results import RunFolder
-from autotunenet_bench.runners import base, run_online
+from autotunenet_bench.runners import base
 from autotunenet_bench.runners.online import Training
 from autotunenet_bench.tasks import TASKS, DigitsMlp
 
@@ -46,7 +47,7 @@ def make_spec(controller="fixed", regime="data_shift", seed=0, *, task="digits_m
 
 def run(spec, path, on_event=None) -> RunFolder:
     folder = RunFolder(path)
-    run_online(spec, SOURCE, folder, on_event)
+    runners.run(spec, SOURCE, folder, on_event)
     return folder
 
 
@@ -71,9 +72,15 @@ def cut_after(epoch):
 every_controller = pytest.mark.parametrize("controller", [name for name in CONTROLLERS if name != "autotunenet_1_0_2"])
 
 
+def short(controller):
+    """Return what fits a method into a run of three epochs or more: a search has two trials in it."""
+    fields = {"num_trials": 2, "search_share": 0.7, "num_random": 1}
+    return {key: value for key, value in fields.items() if key in CONTROLLERS[controller].model_fields}
+
+
 @every_controller
 def test_resumed_at_any_epoch_the_run_ends_bit_for_bit_the_same(controller, tmp_path):
-    spec = make_spec(controller)
+    spec = make_spec(controller, config=short(controller))
     whole = run(spec, tmp_path / "whole")
     for epoch in range(1, NUM_EPOCHS):
         path = tmp_path / f"cut-{epoch}"
@@ -87,7 +94,7 @@ def test_resumed_at_any_epoch_the_run_ends_bit_for_bit_the_same(controller, tmp_
 
 @every_controller
 def test_a_kill_between_events_and_checkpoint_repeats_the_epoch(controller, tmp_path, monkeypatch):
-    spec = make_spec(controller, num_epochs=3)
+    spec = make_spec(controller, num_epochs=3, config=short(controller))
     whole = run(spec, tmp_path / "whole")
     save = RunFolder.save_checkpoint
 

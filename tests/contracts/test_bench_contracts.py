@@ -1,6 +1,7 @@
 """Every member of every family of the benchmark keeps its family's contract; to register one is to test it."""
 
 import math
+import os
 import pickle
 import random
 
@@ -11,19 +12,22 @@ from pydantic import ValidationError
 from torch import nn
 
 from autotunenet.controllers import Controller
+from autotunenet.space import Categorical, Float, Int, SearchSpace
 from autotunenet.testing import check_controller, check_guard
 from autotunenet.types import Action, Decision, Health, Observation
-from autotunenet_bench.controllers import CONTROLLERS, ControllerConfig
+from autotunenet_bench.controllers import CONTROLLERS, ControllerConfig, MethodConfig
+from autotunenet_bench.controllers.offline import OfflineConfig, Search
 from autotunenet_bench.data import DataSource, TensorBatches
 from autotunenet_bench.metrics import METRICS, Direction
 from autotunenet_bench.regimes import REGIMES, RegimeConfig
 from autotunenet_bench.results.trace import Trace
+from autotunenet_bench.runners import RUNNERS
 from autotunenet_bench.tasks import TASKS, Task
 from autotunenet_bench.types import Horizon, TaskData, Workload
 from training import train_epoch
 
 OPTIMIZERS = ("adam", "adamw", "sgd")
-FAMILIES = ((TASKS, Task), (REGIMES, RegimeConfig), (CONTROLLERS, ControllerConfig))
+FAMILIES = ((TASKS, Task), (REGIMES, RegimeConfig), (CONTROLLERS, MethodConfig))
 MEMBERS = [pytest.param(registry, name, base, id=name) for registry, base in FAMILIES for name in registry]
 
 
@@ -190,9 +194,27 @@ def test_two_loads_give_the_same_data(task):
 
 
 SPACE = TASKS["digits_mlp"]().space
+ONLINE = [name for name, member in CONTROLLERS.items() if issubclass(member, ControllerConfig)]
+OFFLINE = [name for name, member in CONTROLLERS.items() if issubclass(member, OfflineConfig)]
 
 
-@pytest.fixture(params=list(CONTROLLERS))
+@pytest.mark.parametrize("name", CONTROLLERS)
+def test_a_method_is_either_online_or_offline_and_there_is_a_runner_for_it(name):
+    assert (name in ONLINE) != (name in OFFLINE)
+    assert CONTROLLERS[name].runner in RUNNERS
+
+
+@pytest.mark.parametrize("name", CONTROLLERS)
+def test_idle_keys_are_keys_and_say_why(name):
+    idle = CONTROLLERS[name]().idle_keys()
+    assert idle.keys() <= CONTROLLERS[name].model_fields.keys()
+    assert all(idle.values())
+
+
+# -- online ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=ONLINE)
 def controller_type(request):
     return CONTROLLERS[request.param]
 
@@ -239,10 +261,85 @@ def test_unbounded_is_what_null_means(controller_type):
     assert [guard({"lr": 1.0}, {"lr": 1e9}, step)["lr"] for step in (1, 2, 3)] == [1e9] * 3
 
 
-def test_idle_keys_are_keys_and_say_why(controller_type):
-    idle = controller_type().idle_keys()
-    assert idle.keys() <= controller_type.model_fields.keys()
-    assert all(idle.values())
+# -- offline ---------------------------------------------------------------------------------------------------------
+
+
+MIXED = SearchSpace(
+    {"lr": Float(1e-5, 10.0, log=True), "num": Int(1, 9), "share": Float(-1.0, 1.0), "kind": Categorical((0.0, 1.0))}
+)
+"""Every kind of dimension at once."""
+
+
+@pytest.fixture(params=OFFLINE)
+def search_type(request):
+    return CONTROLLERS[request.param]
+
+
+def play(search, num_trials, value_of):
+    """Ask and tell; return what was asked."""
+    asked = []
+    for _ in range(num_trials):
+        asked.append(search.ask())
+        search.tell(asked[-1], value_of(asked[-1]))
+    return asked
+
+
+def far_from_a_hundredth(params):
+    return abs(math.log10(params["lr"]) + 2)
+
+
+def diverges(params):
+    return math.inf
+
+
+@pytest.mark.parametrize("value_of", [far_from_a_hundredth, diverges, lambda params: 1.0])
+@pytest.mark.parametrize(("space", "num_trials"), [(SPACE, 6), (MIXED, 16)], ids=["lr", "mixed"])
+def test_a_search_stays_in_the_space_and_answers_the_same_to_the_same(search_type, space, num_trials, value_of):
+    config = search_type(num_trials=num_trials)
+    runs = [play(config.build_search(space, seed=3), num_trials, value_of) for _ in range(2)]
+    assert runs[0] == runs[1]
+    assert all(space.contains(params) for params in runs[0])
+    assert all(isinstance(value, int | float) for params in runs[0] for value in params.values())
+
+
+def test_two_searches_share_nothing(search_type):
+    config = search_type(num_trials=6)
+    alone = play(config.build_search(SPACE, seed=3), 6, far_from_a_hundredth)
+    first, second = config.build_search(SPACE, seed=3), config.build_search(SPACE, seed=3)
+    between = []
+    for _ in range(6):
+        between.append(first.ask())
+        play(second, 1, lambda params: -far_from_a_hundredth(params))
+        first.tell(between[-1], far_from_a_hundredth(between[-1]))
+    assert between == alone
+
+
+def test_what_a_search_is_told_is_not_changed_and_what_it_gave_is_the_callers(search_type):
+    search = search_type(num_trials=6).build_search(SPACE, seed=3)
+    for _ in range(6):
+        asked = search.ask()
+        told = dict(asked)
+        search.tell(told, far_from_a_hundredth(told))
+        assert told == asked
+        asked["lr"] = math.nan
+
+
+def test_a_search_touches_no_global_and_says_nothing(search_type, capfd, recwarn):
+    before, threads, environ = generators(), torch.get_num_threads(), dict(os.environ)
+    search = search_type(num_trials=6).build_search(SPACE, seed=3)
+    assert isinstance(search, Search)
+    play(search, 3, far_from_a_hundredth)
+    play(search, 3, diverges)
+    assert generators() == before
+    assert (torch.get_num_threads(), dict(os.environ)) == (threads, environ)
+    assert capfd.readouterr() == ("", "")
+    assert not recwarn.list
+
+
+def test_a_search_has_no_key_that_only_online_methods_read(search_type):
+    online = CONTROLLERS["heuristic"].model_fields.keys() - MethodConfig.model_fields.keys()
+    assert {"max_delta", "within_space", "warmup", "cooldown", "rollback", "backoff"} <= online
+    assert not online & search_type.model_fields.keys()
 
 
 # -- metrics ---------------------------------------------------------------------------------------------------------

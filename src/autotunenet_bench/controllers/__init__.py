@@ -6,13 +6,16 @@ from autotunenet_bench.controllers.base import DIRECTIONS, ControllerConfig, Met
 from autotunenet_bench.controllers.dog import DogConfig
 from autotunenet_bench.controllers.fixed import FixedConfig
 from autotunenet_bench.controllers.greedy_lr import GreedyLrConfig
+from autotunenet_bench.controllers.grid_search import GridSearchConfig
 from autotunenet_bench.controllers.heuristic import HeuristicConfig
 from autotunenet_bench.controllers.hypergradient import HypergradientConfig
 from autotunenet_bench.controllers.lr_range_test import LrRangeTestConfig
 from autotunenet_bench.controllers.momo import MomoConfig
+from autotunenet_bench.controllers.optuna_search import OptunaGpConfig, OptunaTpeConfig
 from autotunenet_bench.controllers.plateau import PlateauConfig
 from autotunenet_bench.controllers.plateau_backtrack import PlateauBacktrackConfig
 from autotunenet_bench.controllers.prodigy import DAdaptAdamConfig, DAdaptSGDConfig, ProdigyConfig
+from autotunenet_bench.controllers.random_search import RandomSearchConfig
 from autotunenet_bench.controllers.random_walk import RandomWalkConfig
 from autotunenet_bench.controllers.schedule_free import ScheduleFreeConfig
 from autotunenet_bench.controllers.schedules import (
@@ -49,6 +52,10 @@ CONTROLLERS: dict[str, type[MethodConfig]] = {
     "sigma_skip": SigmaSkipConfig,
     "random_walk": RandomWalkConfig,
     "heuristic": HeuristicConfig,
+    "grid_search": GridSearchConfig,
+    "random_search": RandomSearchConfig,
+    "optuna_tpe": OptunaTpeConfig,
+    "optuna_gp": OptunaGpConfig,
     "autotunenet_1_0_2": AutoTuneNet102Config,
     "autotunenet": AutoTuneNetConfig,
 }

@@ -24,8 +24,10 @@ PACKAGES = {
     "dadaptation": "dadaptation",
     "dog": "dog-optimizer",
     "momo": "momo-opt",
+    "optuna": "optuna",
     "prodigyopt": "prodigyopt",
     "schedulefree": "schedulefree",
+    "scipy": "scipy",
     "transformers.optimization": "transformers",
     "zclip": "zclip",
 }

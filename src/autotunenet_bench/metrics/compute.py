@@ -9,7 +9,7 @@ from autotunenet_bench.results.trace import Trace
 
 
 def discarded_steps(trace: Trace) -> float:
-    """Optimizer steps whose work a rollback threw away."""
+    """Optimizer steps whose work a rollback or a restart threw away."""
     return float(sum(decision.discarded_steps for decision in trace.decisions))
 
 
@@ -99,7 +99,7 @@ METRICS = (
         function=discarded_steps,
         unit="steps",
         direction=Direction.MIN,
-        description="Optimizer steps whose work a rollback threw away.",
+        description="Optimizer steps whose work a rollback or a restart threw away.",
         formula="sum over decisions of the steps that each discarded",
     ),
     Metric(
@@ -131,7 +131,7 @@ METRICS = (
         function=optimizer_evaluations,
         unit="passes",
         direction=Direction.MIN,
-        description="Training passes: every step, also those thrown away or replayed.",
+        description="Training passes: every step, also those thrown away or replayed, over all trainings of a run.",
         formula="forward passes in training mode, counted at the model",
     ),
     Metric(

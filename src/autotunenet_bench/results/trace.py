@@ -70,6 +70,14 @@ class Trigger:
     description: str
 
 
+def is_restart(decision: Decision) -> bool:
+    """Whether training began anew: new values, and all the work under the old ones is thrown away.
+
+    An online method goes on from where it is when it adapts, and goes back by a rollback.
+    """
+    return decision.action is Action.ADAPT and decision.discarded_steps > 0
+
+
 @dataclass(frozen=True, slots=True)
 class Trace:
     """Everything measured in one run.
@@ -82,7 +90,7 @@ class Trace:
         epochs: In order; fewer than ``spec["num_epochs"]`` while `finished` is false.
         decisions: Everything the tuner decided, in order.
         trigger: None when the regime never struck.
-        num_restarts: Times training began anew; 0 for every online method.
+        num_restarts: Times training began anew; 0 for every online method, and while `finished` is false.
         weights_sha256: Of the final weights; empty while `finished` is false.
         wall_seconds: Training, validation and control, summed over the epochs; interruptions do not count.
         finished: Whether the run came to its end.
@@ -114,6 +122,11 @@ class Trace:
     def rollbacks(self) -> list[Decision]:
         """The decisions that threw work away to return to a known good state."""
         return [decision for decision in self.decisions if decision.action is Action.ROLLBACK]
+
+    @property
+    def restarts(self) -> list[Decision]:
+        """The decisions with which training began anew."""
+        return [decision for decision in self.decisions if is_restart(decision)]
 
     @property
     def label(self) -> tuple[str, str, str]:

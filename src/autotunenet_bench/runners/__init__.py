@@ -3,10 +3,11 @@
 from autotunenet_bench.config import RunSpec
 from autotunenet_bench.data import DataSource
 from autotunenet_bench.results import RunFolder
+from autotunenet_bench.runners.offline import run_offline
 from autotunenet_bench.runners.online import run_online
 from autotunenet_bench.types import EventSink
 
-RUNNERS = {"online": run_online}
+RUNNERS = {"online": run_online, "offline": run_offline}
 """Runners by the word of `autotunenet_bench.controllers.base.MethodConfig.runner`."""
 
 
@@ -28,4 +29,4 @@ def run(spec: RunSpec, source: DataSource, folder: RunFolder, on_event: EventSin
     RUNNERS[spec.controller.runner](spec, source, folder, on_event)
 
 
-__all__ = ["RUNNERS", "run", "run_online"]
+__all__ = ["RUNNERS", "run", "run_offline", "run_online"]
