@@ -49,6 +49,7 @@ def make_trace(
     trigger_epoch=None,
     num_rollbacks=0,
     num_accepts=0,
+    restarts_at=(),
     reason="the loss blew up",
     finished=True,
     configs=None,
@@ -85,8 +86,12 @@ def make_trace(
         seen = Observation(13, 5.0, {"lr": lr})
         row = Decision(seen, Health.UNSTABLE, Action.ACCEPT, {"lr": lr}, {"lr": lr}, 0, "going back was futile")
         events.append({"event": "decision", **row.to_record()})
+    for step in restarts_at:
+        seen = Observation(step, 2.0, {"lr": lr})
+        row = Decision(seen, Health.STABLE, Action.ADAPT, {"lr": lr}, {"lr": lr}, 5, "trial <1> is over")
+        events.append({"event": "decision", **row.to_record()})
     if finished:
-        events.append({"event": "end", "num_restarts": 0, "weights_sha256": "cd" * 32})
+        events.append({"event": "end", "num_restarts": len(restarts_at), "weights_sha256": "cd" * 32})
     return Trace.from_events(spec, events)
 
 
@@ -432,8 +437,8 @@ def test_figure_marks_trigger_rollbacks_and_accepted_levels_at_their_steps():
 
 def test_figure_marks_nothing_where_nothing_happened():
     svg = figure(make_trace(), make_trace("b"))
-    assert [steps_of(svg, name) for name in ("trigger", "rollback", "accept")] == [[], [], []]
-    assert not any(words in "".join(svg.itertext()) for words in ("trigger", "rollback", "accepted"))
+    assert [steps_of(svg, name) for name in ("trigger", "rollback", "accept", "restart")] == [[], [], [], []]
+    assert not any(words in "".join(svg.itertext()) for words in ("trigger", "rollback", "accepted", "anew"))
 
 
 def test_dollar_signs_in_names_are_no_formula():
@@ -445,6 +450,20 @@ def test_accepted_levels_are_told_on_the_page():
     text = WellFormed(render([make_trace(num_rollbacks=1, num_accepts=1)], title="T")).text
     assert "step 9, rollback: the loss blew up (4 steps discarded" in text
     assert "step 13, new level accepted: going back was futile" in text
+
+
+def test_restarts_are_marked_told_and_remarked_on():
+    traces = [make_trace("search", restarts_at=(5, 10)), make_trace("plain")]
+    svg = figure(*traces)
+    assert steps_of(svg, "restart") == [[5, 10]] * 2  # training loss and lr
+    assert "training began anew" in "".join(svg.itertext())
+    assert [len(trace.restarts) for trace in traces] == [2, 0]
+    text = WellFormed(render(traces, title="T")).text
+    assert "step 5, training began anew: trial <1> is over (5 steps discarded)" in text
+    for words in (text, terminal(traces)):
+        assert "search: training began anew 2 times in a run; a loss on the way is that of the model" in words
+        assert "plain: training began anew" not in words
+    assert "began anew 1 time in a run" in render([make_trace(restarts_at=(5,))], title="T")
 
 
 def test_35_controllers_look_different():

@@ -18,11 +18,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from autotunenet.types import Action
+from autotunenet.types import Decision
 from autotunenet_bench.report import curves
 from autotunenet_bench.report.aggregate import Group, Row
 from autotunenet_bench.report.curves import Band, Curve
-from autotunenet_bench.results.trace import Trace
+from autotunenet_bench.results.trace import Trace, is_restart
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe and Ito's colour-blind-safe palette (jfly.uni-koeln.de/color) without its yellow, illegible on white."""
@@ -30,8 +30,12 @@ COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#00
 LINE_STYLES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.4)), (0, (6, 2, 1, 2)), (0, (4, 1.5, 1, 1.5, 1, 1.5)))
 """Five, so that with seven colours the first 35 controllers all differ, and neighbours differ in both."""
 
-EVENT_MARKS = {Action.ROLLBACK: ("x", "rollback"), Action.ACCEPT: ("D", "new level accepted")}
-"""Marker and words of the decisions that the figures mark."""
+EVENT_MARKS = {
+    "rollback": ("x", "rollback"),
+    "accept": ("D", "new level accepted"),
+    "restart": ("o", "training began anew"),
+}
+"""Marker and words of the decisions that the figures mark, by what `event_of` says."""
 
 LOG_RATIO = 20.0
 """A positive quantity that spans more than this ratio is drawn on a log axis."""
@@ -59,6 +63,12 @@ SETTINGS: Any = {  # Any: the type of its keys differs between versions of matpl
 }
 
 Style = dict[str, Any]
+
+
+def event_of(decision: Decision) -> str | None:
+    """Return what a decision is marked as, a key of `EVENT_MARKS`; None for one that is not."""
+    kind = "restart" if is_restart(decision) else decision.action.value
+    return kind if kind in EVENT_MARKS else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,8 +168,8 @@ def _draw_panel(ax: Axes, panel: _Panel, rows: Sequence[Row], style_of: dict[str
             ax.fill_between(band.steps, band.low, band.high, **shade)
         mark = partial(_mark, ax, band, color=style["color"], suffix=f"{suffix}-row{index}")
         if panel.marks_events:
-            for action, (marker, _) in EVENT_MARKS.items():
-                mark([step for run in row.finished for step in _steps(run, action)], marker, name=action.value)
+            for event, (marker, _) in EVENT_MARKS.items():
+                mark([step for run in row.finished for step in _steps(run, event)], marker, name=event)
         if panel.marks_non_finite:
             mark([s for run in row.finished for s in curves.non_finite_steps(run)], "v", name="non-finite")
     _set_scale(ax, panel, seen)
@@ -171,8 +181,8 @@ def _band(panel: _Panel, runs: Sequence[Trace]) -> Band:
     return Band(band.steps, *(panel.scale * values for values in (band.mean, band.low, band.high)))
 
 
-def _steps(run: Trace, action: Action) -> list[int]:
-    return [decision.observation.step for decision in run.decisions if decision.action is action]
+def _steps(run: Trace, event: str) -> list[int]:
+    return [decision.observation.step for decision in run.decisions if event_of(decision) == event]
 
 
 def _mark(ax: Axes, band: Band, steps: Sequence[int], marker: str, *, color: str, name: str, suffix: str) -> None:
@@ -224,8 +234,8 @@ def _legend(rows: Sequence[Row], style_of: dict[str, Style]) -> tuple[list[Line2
     handles = [Line2D([], [], label=row.controller, **style_of[row.controller]) for row in rows]
     runs = [run for row in rows for run in row.finished]
     marks: Style = {"color": "#444444", "linestyle": "none", "markersize": 5}
-    for action, (marker, words) in EVENT_MARKS.items():
-        if any(_steps(run, action) for run in runs):
+    for event, (marker, words) in EVENT_MARKS.items():
+        if any(_steps(run, event) for run in runs):
             handles.append(Line2D([], [], marker=marker, label=words, **marks))
     if any(curves.non_finite_steps(run) for run in runs):
         handles.append(Line2D([], [], marker="v", label="training loss not finite", **marks))

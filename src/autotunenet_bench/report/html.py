@@ -20,13 +20,13 @@ from autotunenet_bench.metrics import METRICS
 from autotunenet_bench.report.aggregate import Group, Row, aggregate
 from autotunenet_bench.report.columns import DETAIL_COLUMNS, MAIN_COLUMNS, Column
 from autotunenet_bench.report.curves import MAX_DRAWN
-from autotunenet_bench.report.figures import EVENT_MARKS, curves_figure, styles
+from autotunenet_bench.report.figures import EVENT_MARKS, curves_figure, event_of, styles
 from autotunenet_bench.report.overall import overviews
 from autotunenet_bench.report.remarks import num_seeds, remarks, seeds_remark
 from autotunenet_bench.results.trace import Trace
 
 MAX_EVENTS = 20
-"""Rollbacks and accepted levels that are told in full, per controller; the rest is counted."""
+"""Rollbacks, accepted levels and restarts that are told in full, per controller; the rest is counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Section:
         group: The runs.
         triggers: What the regime did, each sentence once.
         figure: SVG to stand inline, or None.
-        events: The rollbacks and accepted levels by controller.
+        events: The rollbacks, accepted levels and restarts by controller.
         remarks: What a reader must know before believing the numbers.
     """
 
@@ -68,7 +68,7 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Events:
-    """The rollbacks and accepted levels of one controller: the first `MAX_EVENTS`, and how many more there were."""
+    """The marked decisions of one controller: the first `MAX_EVENTS`, and how many more there were."""
 
     controller: str
     shown: tuple[tuple[int, Decision], ...]
@@ -125,7 +125,7 @@ def render(
         missing={name: words for name, words in sorted(missing.items()) if name not in told},
         metrics=list(METRICS.values()),
         changed=_changed,
-        words_of={action: words for action, (_, words) in EVENT_MARKS.items()},
+        event_words=_event_words,
         max_drawn=f"{MAX_DRAWN:g}",
     )
 
@@ -172,8 +172,13 @@ def _run_id(run: Trace) -> str:
 
 def _events(row: Row) -> Events:
     runs = (*row.finished, *row.unfinished)
-    events = [(run.spec["seed"], d) for run in runs for d in run.decisions if d.action in EVENT_MARKS]
+    events = [(run.spec["seed"], d) for run in runs for d in run.decisions if event_of(d)]
     return Events(row.controller, tuple(events[:MAX_EVENTS]), max(0, len(events) - MAX_EVENTS))
+
+
+def _event_words(decision: Decision) -> str:
+    event = event_of(decision)
+    return EVENT_MARKS[event][1] if event else ""
 
 
 def _cell(column: Column, group: Group, row: Row) -> Cell:

@@ -24,6 +24,12 @@ def remarks(row: Row) -> list[str]:
             f"{row.controller}: runs of this name differ in more than the seed ({', '.join(row.differing)}); "
             "their mean mixes configurations"
         )
+    if restarts := sorted({trace.num_restarts for trace in row.finished if trace.num_restarts}):
+        times = f"{restarts[0]} to {restarts[-1]}" if len(restarts) > 1 else f"{restarts[0]}"
+        found.append(
+            f"{row.controller}: training began anew {times} time{'s' if times != '1' else ''} in a run; a loss on the "
+            "way is that of the model in training then"
+        )
     return found
 
 
