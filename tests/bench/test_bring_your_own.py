@@ -142,8 +142,11 @@ def test_check_names_the_rules_that_are_broken_with_reason_and_mend(folder):
         "resumes_where_it_was_cut_off:",
     }
     (core,) = [line for line in lines if "  keeps_the_contract" in line]
-    assert "Found: the global random generators belong to the user" in core
+    assert "Found: " in core
     assert "Mend: see autotunenet.testing.check_controller" in core
+    (under,) = [line for line in lines if "  runs_under_every_regime" in line]
+    assert "Found: under stationary: " in under
+    assert "the global random generators belong to the user; Python's was touched" in under
     assert lines[-1] == "15 rules, 3 broken"
 
 
@@ -151,8 +154,10 @@ def test_check_refuses_what_is_not_there(folder):
     out = call(folder, "check", "my_method:HalveOnRise", code=2)
     assert f"my_method:HalveOnRise: there is no module my_method in {folder}, " in out
     assert "did you mean 'my_methods'?" in out
-    out = call(folder, "check", "my_methods:Hyperparams", code=2)
-    assert "has no class Hyperparams; did you mean" in out or "is no controller, regime or task" in out
+    out = call(folder, "check", "my_methods:Halve", code=2)
+    assert "the module my_methods has no class Halve; did you mean 'HalveOnRise'?" in out
+    out = call(folder, "check", "my_regimes:FadingRegime", code=2)
+    assert "the class FadingRegime is no controller, regime or task; derive it from one of autotunenet_bench." in out
     assert "did you mean 'cosine'?" in call(folder, "check", "cosin", code=2)
     assert "an override is written key=value" in call(folder, "check", "cosine", "--set", "x", code=2)
 

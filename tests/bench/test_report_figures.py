@@ -192,7 +192,8 @@ def test_the_lr_of_a_known_task_is_that_of_its_config_and_not_that_of_a_launch()
     assert found == [(1e-3, 0.5), (0.1, 50.0), (0.5, 3.0)]
 
 
-def test_maps_beyond_the_limit_are_counted():
+def test_maps_beyond_the_limit_are_counted(monkeypatch):
+    monkeypatch.setattr(sections_module, "MAX_DRAWN_SECTIONS", 0)  # a figure takes its time
     traces = [
         make([1.0], cell=f"{index}, {lr}", task={"name": str(index), "lr": lr})
         for index in range(MAX_MAPS + 2)
