@@ -586,7 +586,7 @@ def test_what_full_says_is_checked_alone_and_with_the_rest() -> None:
     assert "unknown key; did you mean 'num_epochs'?" in complaint(edited("num_epochs: 9", "num_epoch: 9", FULL))
     late = edited("stationary", "{name: data_shift, trigger_epoch: 4}", FULL)
     parse_config(late, "a.yaml")
-    with pytest.raises(ConfigError, match=r"regimes.0 = .*trigger_epoch") as caught:
+    with pytest.raises(ConfigError, match=r"regimes.0: .*trigger_epoch") as caught:
         parse_config(edited("num_epochs: 9", "num_epochs: 3", late), "a.yaml", full=True)
     assert "a.yaml:2" in str(caught.value)
 

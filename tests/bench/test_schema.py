@@ -70,7 +70,7 @@ def test_every_member_has_a_branch_with_its_keys_as_defaults_allow(family: str, 
         assert branch["additionalProperties"] is False
         assert all("description" in value for key, value in branch["properties"].items() if key != "name")
         for value in (name, {"name": name}):
-            assert faults(RUN, f"{family}={json.dumps(value)}", "num_epochs=4") == []
+            assert faults(RUN, f"{family}={json.dumps(value)}", "num_epochs=10") == []
 
 
 @pytest.mark.parametrize(
