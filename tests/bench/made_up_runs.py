@@ -25,8 +25,9 @@ def run(
     passes: int = 100,
     train_loss: float = 1.0,
     lr: float | None = None,
+    weights: str | None = None,
 ) -> Trace:
-    """A run that ends at a loss."""
+    """A run that ends at a loss, with weights of its own where none are given."""
     spec: dict[str, Any] = {
         "task": {"name": task, "lr": lr},
         "regime": {"name": regime},
@@ -45,7 +46,8 @@ def run(
         },
     ]
     if finished:
-        events.append({"event": "end", "num_restarts": 0, "weights_sha256": "ab"})
+        sha256 = weights or f"{controller} {task} {regime} {seed}"
+        events.append({"event": "end", "num_restarts": 0, "weights_sha256": sha256})
     return Trace.from_events(spec, events)
 
 

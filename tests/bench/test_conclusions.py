@@ -19,7 +19,7 @@ from autotunenet_bench.metrics.stability import FAILURE_FRACTION
 from autotunenet_bench.report.aggregate import aggregate
 from autotunenet_bench.report.conclusions import CONCLUSIONS, Verdict, conclude
 from autotunenet_bench.report.conclusions.matches import MARGIN
-from autotunenet_bench.report.conclusions.words import claim_of, limits_of
+from autotunenet_bench.report.conclusions.words import claim_of, limits_of, ratio_of
 from autotunenet_bench.statistics import Claim
 from autotunenet_bench.statistics.claims import MIN_PAIRS
 
@@ -56,6 +56,27 @@ def test_a_lost_run_counts_as_the_loss_that_it_began_with(lost):
     (match,) = conclude(cells({"calm": {"ours": [lost], "fixed": [0.5]}}), asked("best_of", "fixed"))[1]
     assert match.ratio == pytest.approx(4.0)
     assert match.lost_alone == 1
+
+
+def test_the_very_same_runs_are_evidence_once():
+    def world(regime, ours="same"):
+        names = {"ours": (0.2, ours), "fixed": (0.4, "same")}
+        return [
+            run(name, loss, seed, regime=regime, weights=f"{name} {weights} {seed}")
+            for name, (loss, weights) in names.items()
+            for seed in range(5)
+        ]
+
+    alone = conclude(aggregate(world("calm")), asked("best_of", "fixed"))[1][0]
+    twice = conclude(aggregate(world("calm") + world("noise that nobody minds")), asked("best_of", "fixed"))[1][0]
+    assert twice.comparison == alone.comparison
+    assert (twice.num_same, len(twice.ratios), twice.claim) == (5, 1, Claim.NOTHING)
+    assert ratio_of(twice).endswith(
+        "5 more pairs are the very same runs as some of these, weight for weight, and add nothing."
+    )
+    # Where one of the two did otherwise, it is another pair.
+    other = conclude(aggregate(world("calm") + world("storm", "other")), asked("best_of", "fixed"))[1][0]
+    assert (other.num_same, other.comparison.num_pairs) == (0, 10)
 
 
 # -- does it do harm? --------------------------------------------------------------------------------------------------

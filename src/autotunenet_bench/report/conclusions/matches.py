@@ -35,6 +35,7 @@ class Match:
         theirs: Runs of the other, the same cells and seeds in the same places.
         ratios: Geometric mean over seeds of loss over loss, by cell; below 1 the subject is better.
         comparison: Of the natural logarithms of the losses, so that its difference is that of a ratio.
+        num_same: Pairs that are left out because all runs in them are the very same as in another; see `match_all`.
     """
 
     subject: str
@@ -43,6 +44,7 @@ class Match:
     theirs: tuple[Trace, ...]
     ratios: Mapping[Key, float]
     comparison: Comparison
+    num_same: int = 0
 
     @property
     def ratio(self) -> float:
@@ -85,20 +87,31 @@ class Match:
 def match_all(groups: Sequence[Group], subject: str, against: Sequence[str]) -> list[Match]:
     """Return the subject's match with each of the others, with Holm's correction over all of them.
 
+    Where a regime changes nothing for any of them, its runs are those of another cell once more. What has been counted
+    already is no further evidence: such pairs are left out.
+
     Args:
         groups: Runs in which `autotunenet_bench.report.conclusions.base.obstacles` finds nothing missing.
         subject: Display name.
         against: Display names, at least one.
     """
-    runs = {name: _runs_of(groups, name) for name in (subject, *against)}
+    every = {name: _runs_of(groups, name) for name in (subject, *against)}
+    kept = _distinct(list(every.values()))
+    runs = {name: {run: of_name[run] for run in kept} for name, of_name in every.items()}
     scores = {name: {run: _score(trace) for run, trace in of_name.items()} for name, of_name in runs.items()}
     comparisons = compare_all(scores[subject], {name: scores[name] for name in against}, seed=SEED)
-    found = []
-    for name, comparison in comparisons.items():
-        ours, theirs = tuple(runs[subject].values()), tuple(runs[name][run] for run in runs[subject])
-        ratios = _ratios(ours, theirs)
-        found.append(Match(subject=subject, other=name, ours=ours, theirs=theirs, ratios=ratios, comparison=comparison))
-    return found
+    return [
+        Match(
+            subject=subject,
+            other=name,
+            ours=(ours := tuple(runs[subject].values())),
+            theirs=(theirs := tuple(runs[name].values())),
+            ratios=_ratios(ours, theirs),
+            comparison=comparison,
+            num_same=len(every[subject]) - len(kept),
+        )
+        for name, comparison in comparisons.items()
+    ]
 
 
 def is_lost(trace: Trace) -> bool:
@@ -119,6 +132,15 @@ def _runs_of(groups: Sequence[Group], controller: str) -> dict[Run, Trace]:
         if row.controller == controller
         for trace in row.finished
     }
+
+
+def _distinct(runs: Sequence[Mapping[Run, Trace]]) -> list[Run]:
+    """Cells and seeds, without those in which every method ended with the weights and the loss of an earlier one."""
+    first: dict[tuple[tuple[str, float], ...], Run] = {}
+    for run in runs[0]:
+        ends = tuple((of_name[run].weights_sha256, charged(of_name[run])) for of_name in runs)
+        first.setdefault(ends, run)
+    return list(first.values())
 
 
 def _ratios(ours: Sequence[Trace], theirs: Sequence[Trace]) -> dict[Key, float]:

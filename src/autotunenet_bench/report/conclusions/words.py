@@ -50,7 +50,12 @@ def ratio_of(match: Match) -> str:
     better, worse = match.better_in, match.worse_in
     num_level = len(match.ratios) - len(better) - len(worse)
     said += f" By more than {PERCENT} better in {len(better)} of {_cells(len(match.ratios))}, level in {num_level}, "
-    return f"{said}worse in {len(worse)}{f': {cells(worse)}' if worse else ''}."
+    said += f"worse in {len(worse)}{f': {cells(worse)}' if worse else ''}."
+    if match.num_same:
+        said += (
+            f" {match.num_same} more pairs are the very same runs as some of these, weight for weight, and add nothing."
+        )
+    return said
 
 
 def outcome_of(name: str, runs: Iterable[Trace]) -> str:
