@@ -7,6 +7,7 @@ Everything here is a pure function of runs and of the config's question; how it 
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,7 +17,7 @@ from autotunenet_bench.metrics.across import problem, sensitivity_to_lr, startin
 from autotunenet_bench.metrics.performance import TARGET_SHARE
 from autotunenet_bench.metrics.stability import FAILURE_FRACTION
 from autotunenet_bench.report.aggregate import Group, Row
-from autotunenet_bench.report.columns import MAIN_COLUMNS, NOT_MEASURED, Column
+from autotunenet_bench.report.columns import DETAIL_COLUMNS, MAIN_COLUMNS, NOT_MEASURED, Column
 from autotunenet_bench.report.conclusions import CONCLUSIONS, Finding, Match, Verdict, conclude
 from autotunenet_bench.report.conclusions.matches import is_lost
 from autotunenet_bench.report.conclusions.words import claim_of, limits_of, listed, number
@@ -40,7 +41,8 @@ OUTCOMES = (
 )
 """The words learnt and lost, as the rules have them."""
 
-RESULT_COLUMNS = tuple(column for column in MAIN_COLUMNS if column.metric in ("final_val_loss", "final_val_accuracy"))
+RESULTS = ("final_val_loss", "final_val_accuracy", "final_test_accuracy")
+RESULT_COLUMNS = tuple(column for column in (*MAIN_COLUMNS, *DETAIL_COLUMNS) if column.metric in RESULTS)
 """What the tables over all cells show, one table each."""
 
 NO_QUESTION = "The config asks no question (its key experiment), so none is answered here."
@@ -118,7 +120,7 @@ def describe(
         question=experiment.question if experiment else "",
         idea=experiment.idea if experiment else "",
         plan=tuple(_plan(groups, experiment)),
-        results=tuple(_over_cells(column, groups) for column in RESULT_COLUMNS) if groups else (),
+        results=tuple(_over_cells(column, groups) for column in RESULT_COLUMNS if _is_measured(column, groups)),
         cells=tuple(map(_cell, groups)),
         benchmark=tuple(_benchmark(groups, matches)),
         interpretation=tuple(_interpretation(groups, finding)),
@@ -165,6 +167,14 @@ def _model_words(run: Trace) -> str:
 
 
 # -- the tables --------------------------------------------------------------------------------------------------------
+
+
+def _is_measured(column: Column, groups: Sequence[Group]) -> bool:
+    """Whether there is a number to show: not all data have a test part. The loss is always told, even of no run."""
+    stats = [row.stats[column.metric] for group in groups for row in group.rows]
+    return any(not math.isnan(value) for stat in stats for value in stat.values) or (
+        bool(groups) and column.metric == RESULTS[0]
+    )
 
 
 def _over_cells(column: Column, groups: Sequence[Group]) -> Table:
@@ -306,9 +316,20 @@ def _interpretation(groups: Sequence[Group], finding: Finding | None) -> Iterato
             if names:
                 where = f"{group.task} under {group.regime}"
                 yield f"{where}: the lowest mean final validation loss is that of {listed(names)}."
+    yield from _remarks(groups)
+
+
+def _remarks(groups: Sequence[Group]) -> Iterator[str]:
+    """Yield what must be said beside the numbers; what is so in many cells is said once."""
+    cells: dict[str, list[Group]] = defaultdict(list)
     for group in groups:
         for row in group.rows:
-            yield from (f"{group.task} under {group.regime}: {remark}." for remark in remarks(row))
+            for remark in remarks(row):
+                cells[remark].append(group)
+    for remark, where in cells.items():
+        group = where[0]
+        place = f"{group.task} under {group.regime}" if len(where) == 1 else f"In {len(where)} of {len(groups)} cells"
+        yield f"{place}: {remark}."
 
 
 def _conclusion(finding: Finding | None, matches: Sequence[Match]) -> Iterator[str]:
