@@ -14,7 +14,7 @@ import pytest
 from autotunenet_bench.config import SuiteConfig, expand, load_config
 from autotunenet_bench.report.conclusions import CONCLUSIONS
 
-BENCHMARKS = {"trust": "do_no_harm", "schedulers": "best_of", "stress": "survives"}
+BENCHMARKS = {"trust": "do_no_harm", "schedulers": "best_of", "stress": "survives", "offline_hpo": "equal_budget"}
 """Suites that one waits for, with the rule that answers each."""
 
 SECONDS_PER_EPOCH = {"mnist_cnn": 2.5, "digits_mlp": 0.1}
@@ -78,6 +78,7 @@ LRS = "tasks=[{name: digits_mlp, lr: 1.0e-5}, {name: digits_mlp, lr: 0.001}]"
 WILD = "tasks=[{name: digits_mlp, lr: 10}, {name: digits_mlp, optimizer: sgd, lr: 500}]"
 SHRUNK = {
     "trust": ["tasks=[digits_mlp]", "num_epochs=2", "seeds=[0, 1]"],
+    "offline_hpo": ["tasks=[{name: digits_mlp, lr: 0.01}]", "seeds=[0, 1]"],
     "schedulers": [LRS, "num_epochs=1", "seeds=[0, 1]"],
     "stress": [WILD, "num_epochs=2", "seeds=[0, 1]"],
     "oha": [
