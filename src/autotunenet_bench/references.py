@@ -65,7 +65,9 @@ def reference_to(cls: type) -> str:
     >>> reference_to(Path)
     'pathlib:Path'
     """
-    return f"{cls.__module__}:{cls.__qualname__}"
+    # Worker processes have the main module of their parent under another name.
+    module = "__main__" if cls.__module__ == "__mp_main__" else cls.__module__
+    return f"{module}:{cls.__qualname__}"
 
 
 def import_class(reference: str) -> type:
@@ -77,7 +79,7 @@ def import_class(reference: str) -> type:
     >>> import_class("collections:OrderedDict").__name__
     'OrderedDict'
     """
-    if not re.match(PATTERN, reference):
+    if not re.fullmatch(PATTERN, reference):
         raise ClassNotFoundError("is no name of a class", "write module:Class, such as my_methods:HalveOnRise")
     module_name, _, path = reference.partition(":")
     found: Any = _import(module_name)

@@ -13,7 +13,7 @@ import pytest
 
 from autotunenet_bench.results import ResultStore
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # many processes, each of which imports torch
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "examples" / "bring_your_own"
@@ -63,7 +63,7 @@ def call(folder, *arguments, code=0):
         env=environment,
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=400,
         check=False,
     )
     assert done.returncode == code, done.stdout + done.stderr
@@ -73,8 +73,8 @@ def call(folder, *arguments, code=0):
 
 @pytest.fixture(scope="module")
 def suite(folder):
-    """What the suite printed, with one epoch less than the file asks for: that is enough."""
-    return call(folder, "suite", "my_suite.yaml", "--set", "num_epochs=4", "--workers", "2")
+    """What the suite printed, with fewer epochs than the file asks for: that is enough."""
+    return call(folder, "suite", "my_suite.yaml", "--set", "num_epochs=2", "--workers", "2")
 
 
 def test_the_suite_runs_in_worker_processes(folder, suite):
@@ -94,8 +94,8 @@ def test_equal_files_are_reused_and_changed_ones_are_not(folder, suite, tmp_path
     mine = tmp_path / "mine"
     shutil.copytree(folder, mine)
     shutil.copytree(folder.parent / "bin", tmp_path / "bin")
-    small = ["suite", "my_suite.yaml", "--set", "num_epochs=4", "--set", "tasks=[digits_mlp]", "--set"]
-    small += ["regimes=[stationary]", "--set", "tasks=[{name: digits_mlp, lr: 0.1}]"]
+    small = ["suite", "my_suite.yaml", "--set", "num_epochs=2", "--set", "regimes=[stationary]"]
+    small += ["--set", "tasks=[{name: digits_mlp, lr: 0.1}]"]
     assert "3 finished runs reused" in call(mine, *small)
     path = mine / "my_methods.py"
     path.write_text(path.read_text().replace("factor: float = 0.5", "factor: float = 0.4"))
@@ -179,3 +179,52 @@ def test_a_file_in_the_current_folder_stands_in_for_nothing_until_a_class_is_nam
     (mine / "jinja2.py").write_text("raise SystemExit('this is no jinja2')")
     small = ["--set", "num_epochs=2", "--set", "seeds=[0]"]
     assert "Report:" in call(mine, "run", "-c", "digits_quick", *small)
+
+
+SCRIPT_WITH_ITS_OWN = """
+from pathlib import Path
+
+from autotunenet.controllers import Controller
+from autotunenet_bench.config import parse_config
+from autotunenet_bench.controllers.fixed import FixedConfig
+from autotunenet_bench.data import DataSource
+from autotunenet_bench.suite import run_suite
+
+
+class Halve(Controller):
+    def observe(self, metric, step):
+        pass
+
+    def propose(self, current_params):
+        return {"lr": current_params["lr"] / 2}
+
+
+class Own(FixedConfig):
+    pass
+
+
+if __name__ == "__main__":
+    text = "{tasks: [digits_mlp], regimes: [stationary], controllers: ['__main__:Halve', '__main__:Own'], "
+    config = parse_config(text + "num_epochs: 2, seeds: [0]}", "in the script")
+    for reused in (0, 2):
+        result = run_suite(
+            config, Path("mine"), DataSource(), num_workers=2, on_plan=lambda plan: print("reused", plan.num_reused)
+        )
+        print("finished", [trace.finished for trace in result.traces], dict(result.failures))
+"""
+
+
+def test_classes_of_a_script_itself_run_in_its_workers(tmp_path):
+    (tmp_path / "script.py").write_text(SCRIPT_WITH_ITS_OWN)
+    done = subprocess.run(
+        [sys.executable, "script.py"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), os.environ.get("PYTHONPATH", "")])},
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    finished = "finished [True, True] {}"
+    assert done.stdout.splitlines() == ["reused 0", finished, "reused 2", finished]

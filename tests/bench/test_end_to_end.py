@@ -201,6 +201,7 @@ def test_an_installed_wheel_works_in_an_empty_folder(tmp_path):
     )
     assert "shipped" in printed
     assert (empty / "results" / "mnist_data_shift" / "report.html").exists()
+    assert (site / "autotunenet_bench" / "configs" / "config.schema.json").exists()
     where = "import autotunenet_bench; print(autotunenet_bench.__file__)"
     assert str(site) in call([sys.executable, "-c", where], empty, PYTHONPATH=str(site))
 
