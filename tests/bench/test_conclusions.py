@@ -103,7 +103,7 @@ def test_harm_is_told_as_plainly_as_its_absence():
     finding, (match,) = conclude(cells(losses), asked("do_no_harm", "fixed"))
     assert finding.answer == "ours did harm: 1.25 times the loss of fixed"
     assert finding.reasons[0].endswith("level in 0, worse in 1: images under calm (1.25).")
-    assert "not ruled out" in finding.reasons[1]
+    assert finding.reasons[1] == "The interval reaches above 1.05: a mean harm of more than 5 % is within it."
     assert match.claim is Claim.MEANINGFULLY_WORSE
     assert claim_of(match).startswith(
         "ours against fixed: meaningfully worse may be claimed (better in 0 % of the pairs"

@@ -41,10 +41,10 @@ def do_no_harm(matches: Sequence[Match]) -> Finding:
 
 def _reasons(match: Match) -> list[str]:
     _, high = match.interval
-    excluded = "lies below" if high <= MARGIN else "reaches above"
+    where = "lies below" if high <= MARGIN else "reaches above"
     return [
         ratio_of(match),
-        f"The interval {excluded} {MARGIN:g}, so harm of more than {PERCENT} in the mean is "
-        f"{'' if high <= MARGIN else 'not '}ruled out in these cells.",
+        f"The interval {where} {MARGIN:g}: a mean harm of more than {PERCENT} is "
+        f"{'outside of' if high <= MARGIN else 'within'} it.",
         f"Runs that {match.subject} lost and {match.other} did not: {match.lost_alone} of {len(match.ours)}.",
     ]
