@@ -111,3 +111,13 @@ def test_a_terminal_shows_only_the_overview_of_many_tables():
 def test_any_set_of_runs_makes_a_file(name):
     rows = list(csv.DictReader(io.StringIO(overall_csv(aggregate(CASES[name])))))
     assert all(math.isfinite(float(row[metric])) for row in rows for metric in METRICS_IN_ALL)
+
+
+def test_a_cell_counts_only_where_all_have_finished_the_same_seeds():
+    """A median over the seeds that are left would favour whoever drops the hard ones."""
+    whole = runs(a=[[0.1], [0.2, 0.9]], b=[[0.2], [0.3, 0.3]])
+    hard = ("a", "regime 1", 1)
+    dropped = [run for run in whole if (run.label[2], run.label[1], run.spec["seed"]) != hard]
+    assert len(dropped) == len(whole) - 1
+    assert [row["cells"] for row in overall(aggregate(whole))] == [2, 2]
+    assert [row["cells"] for row in overall(aggregate(dropped))] == [1, 1]

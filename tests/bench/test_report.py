@@ -293,7 +293,10 @@ def test_page_says_how_everything_was_set():
 @pytest.mark.parametrize("name", CONTROLLERS)
 def test_defaults_of_every_controller_are_known(name):
     config = CONTROLLERS[name]().model_dump(mode="json")
-    assert f"<dd>{name}: defaults</dd>" in render([make_trace(name, configs={"controller": config})], title="T")
+    always = ", ".join(f"{key} {config[key]}" for key in ("num_trials", "search_share") if key in config)
+    assert f"<dd>{name}: {always or 'defaults'}</dd>" in render(
+        [make_trace(name, configs={"controller": config})], title="T"
+    )
 
 
 def test_zero_finished_runs_are_said_so():

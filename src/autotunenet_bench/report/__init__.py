@@ -65,7 +65,7 @@ def write_report(
         The paths of the files.
     """
     runs = list(traces)
-    groups, verdicts = aggregate(runs), judge(runs)
+    groups, verdicts = aggregate(runs), judge(runs, subject=experiment.subject if experiment else None)
     paths = ReportPaths(
         html=folder / "report.html",
         markdown=folder / "report.md",

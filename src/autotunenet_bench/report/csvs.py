@@ -99,6 +99,7 @@ def claims_csv(verdicts: Iterable[Verdict]) -> str:
             "subject": verdict.subject,
             "other": verdict.other,
             "claim": verdict.claim.value,
+            "quantity": "regret at the budget",
             "pairs": verdict.comparison.num_pairs,
             "cells": verdict.comparison.num_cells,
             "seeds": verdict.comparison.num_seeds,

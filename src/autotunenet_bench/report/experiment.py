@@ -20,7 +20,7 @@ from autotunenet_bench.report.aggregate import Group, Row
 from autotunenet_bench.report.columns import DETAIL_COLUMNS, MAIN_COLUMNS, NOT_MEASURED, Column
 from autotunenet_bench.report.conclusions import CONCLUSIONS, Finding, Match, Verdict, conclude
 from autotunenet_bench.report.conclusions.matches import is_lost
-from autotunenet_bench.report.conclusions.words import claim_of, limits_of, listed, number
+from autotunenet_bench.report.conclusions.words import claim_of, interval_of, limits_of, listed, number
 from autotunenet_bench.report.facts import Fact, facts
 from autotunenet_bench.report.overall import overall
 from autotunenet_bench.report.remarks import remarks
@@ -30,7 +30,8 @@ from autotunenet_bench.tasks import TASKS
 
 COMMON_METHODOLOGY = (
     "Every controller gets the same model, the same first weights, the same data in the same order and the same "
-    "initial values; runs of equal seed are compared as pairs. No controller is told what will change, or when."
+    "initial values, from which a launch or a search may depart at once; runs of equal seed are compared as pairs. No "
+    "controller is told what will change, or when."
 )
 """True of every suite, whatever its config says besides."""
 
@@ -224,7 +225,9 @@ def _benchmark(groups: Sequence[Group], matches: Sequence[Match]) -> Iterator[Ta
             note=(
                 "Loss ratio: geometric mean over the pairs of its final validation loss over that of the other; below "
                 "1 it is better. A run that was lost counts as the loss that it began with. Lost: runs that ended "
-                "without having learnt, its own of all; alone: those that the other did not lose."
+                "without having learnt, its own of all; alone: those that the other did not lose. p and claim are of "
+                "the logarithm of the final loss, and answer the question; other claims of this report are of the "
+                "regret at the budget, another quantity."
             ),
         )
     rows = overall(groups)
@@ -249,12 +252,11 @@ def _benchmark(groups: Sequence[Group], matches: Sequence[Match]) -> Iterator[Ta
 
 
 def _match_row(match: Match) -> tuple[Cell, ...]:
-    low, high = match.interval
     return _plain(
         match.other,
         match.comparison.num_pairs,
         number(match.ratio),
-        f"{number(low)} to {number(high)}",
+        interval_of(match).removeprefix("95 % interval ") or "too few pairs",
         f"{100 * match.comparison.improvement:.0f} %",
         number(match.comparison.p_holm),
         match.claim.value,

@@ -8,10 +8,16 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from pydantic import ValidationError
+
 from autotunenet_bench.controllers import CONTROLLERS
 from autotunenet_bench.report.own import own_classes
 from autotunenet_bench.report.remarks import num_seeds
 from autotunenet_bench.results.trace import Trace
+from autotunenet_bench.tasks import TASKS
+
+_ALWAYS_TOLD = ("num_trials", "search_share")
+"""Settings that a reader needs even where they are the usual ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +36,8 @@ def facts(runs: Sequence[Trace]) -> list[Fact]:
         _fact("Data set", [_data_words(one) for one in data]),
         _fact("Data SHA-256", [one.get("sha256") for one in data]),
         _fact("Tasks", [_member_words(run, "task") for run in runs]),
-        _fact("Values at the first step", [f"{run.label[0]}: {_first_values(run)}" for run in runs]),
+        _fact("Values at the first step", _first_values(runs)),
+        *([_fact("Search space of your own", space)] if (space := list(filter(None, map(_space, specs)))) else []),
         _fact("Regimes", [_member_words(run, "regime") for run in runs]),
         _fact("Controllers", [_controller_words(run) for run in runs]),
         *([_fact("Classes of your own", own)] if (own := own_classes(runs)) else []),
@@ -59,6 +66,8 @@ def _member_words(run: Trace, kind: str) -> str:
     """The display name of the run's task or regime and every field that is set."""
     config = run.spec.get(kind) or {}
     fields = {key: value for key, value in _fields(config).items() if value is not None}
+    if kind == "task" and "lr" not in fields and (lr := _usual_lr(config)):
+        fields["lr"] = lr
     return _named(run.spec["labels"][kind], config.get("name"), _pairs(fields))
 
 
@@ -70,7 +79,8 @@ def _controller_words(run: Trace) -> str:
     if fields and name in CONTROLLERS:
         usual = _default_fields(name)
         # A field of another version, without a default here, is no default either.
-        fields = {key: value for key, value in fields.items() if key not in usual or value != usual[key]}
+        told = {key: value for key, value in fields.items() if key in _ALWAYS_TOLD}
+        fields = {key: value for key, value in fields.items() if key not in usual or value != usual[key]} | told
         return _named(run.label[2], name, _pairs(fields) or "defaults")
     return _named(run.label[2], name, _pairs(fields) or "settings not recorded")
 
@@ -90,9 +100,31 @@ def _named(label: str, name: str | None, fields: str) -> str:
     return f"{label}: {', '.join(words)}" if words else label
 
 
-def _first_values(run: Trace) -> str:
-    # A launch begins with a value that hardly moves the weights, computed and not written by a person.
-    return _pairs({name: float(f"{value:.4g}") for name, value in run.initial_hyperparams.items()})
+def _first_values(runs: Sequence[Trace]) -> list[str]:
+    """By task; and by controller where they begin with other values, as a launch does, or a search."""
+    # Computed and not written by a person, so not with all digits.
+    values = [_pairs({name: float(f"{v:.4g}") for name, v in run.initial_hyperparams.items()}) for run in runs]
+    by_task: dict[str, set[str]] = {}
+    for run, words in zip(runs, values, strict=True):
+        by_task.setdefault(run.label[0], set()).add(words)
+    return [
+        f"{run.label[0] if len(by_task[run.label[0]]) == 1 else f'{run.label[0]}, {run.label[2]}'}: {words}"
+        for run, words in zip(runs, values, strict=True)
+    ]
+
+
+def _space(spec: Mapping[str, Any]) -> str:
+    """The ranges that a config has put over those of the task; empty without any."""
+    return "; ".join(f"{name} {_pairs(bounds)}" for name, bounds in (spec.get("space") or {}).items())
+
+
+def _usual_lr(config: Mapping[str, Any]) -> float | None:
+    """The initial lr of a task whose config leaves it open; None for a task that is not ours."""
+    model = TASKS.get(str(config.get("name")))
+    try:
+        return model.model_validate(config).defaults.get("lr") if model else None
+    except ValidationError:  # of another version
+        return None
 
 
 def _pairs(values: Mapping[str, Any]) -> str:

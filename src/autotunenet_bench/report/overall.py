@@ -49,7 +49,7 @@ def overviews(groups: Sequence[Group]) -> list[Overview]:
 
 
 def overall(groups: Sequence[Group]) -> list[dict[str, Any]]:
-    """Return one row a controller, the best first, over the cells in which every controller has a finished run.
+    """Return one row a controller, the best first, over the cells in which all have finished the same seeds.
 
     A cell is a task under a regime. Its value is the median over seeds; a loss counts for no more than the one that the
     run began with, for beyond that all runs are equally lost and a mean would tell of nothing but the worst. The mean
@@ -61,7 +61,7 @@ def overall(groups: Sequence[Group]) -> list[dict[str, Any]]:
         first of them, from 1; controllers that are level share the mean of their ranks.
     """
     names = list(dict.fromkeys(row.controller for group in groups for row in group.rows))
-    common = [group for group in groups if {row.controller for row in group.rows if row.finished} == set(names)]
+    common = [group for group in groups if _is_complete(group, names)]
     if not common:
         return []
     costs = {metric: [_costs(group, metric) for group in common] for metric in METRICS_IN_ALL}
@@ -80,6 +80,13 @@ def overall(groups: Sequence[Group]) -> list[dict[str, Any]]:
             }
         )
     return sorted(rows, key=lambda row: row[METRICS_IN_ALL[0]])
+
+
+def _is_complete(group: Group, names: Sequence[str]) -> bool:
+    """Whether every controller has finished the same seeds; else whoever drops the hard ones would win."""
+    seeds = {row.controller: [run.spec["seed"] for run in row.finished] for row in group.rows}
+    same = seeds.keys() == set(names) and len({frozenset(each) for each in seeds.values()}) == 1
+    return same and all(row.finished and not row.unfinished for row in group.rows)
 
 
 def _costs(group: Group, metric: str) -> dict[str, float]:

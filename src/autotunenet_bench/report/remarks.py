@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 from autotunenet_bench.report.aggregate import Group, Row
@@ -23,6 +24,11 @@ def remarks(row: Row) -> list[str]:
         found.append(
             f"{row.controller}: runs of this name differ in more than the seed ({', '.join(row.differing)}); "
             "their mean mixes configurations"
+        )
+    if lost := [trace.spec["seed"] for trace in row.finished if not math.isfinite(trace.epochs[-1].val["loss"])]:
+        found.append(
+            f"{row.controller}: {len(lost)} of {len(row.finished)} runs ended with a loss that is not finite (seed "
+            f"{', '.join(map(str, lost))}); it counts as the worst finite one of its run, and at least as the first"
         )
     if restarts := sorted({trace.num_restarts for trace in row.finished if trace.num_restarts}):
         times = f"{restarts[0]} to {restarts[-1]}" if len(restarts) > 1 else f"{restarts[0]}"

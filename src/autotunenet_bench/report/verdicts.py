@@ -15,6 +15,7 @@ from autotunenet_bench.metrics.stability import FAILURE_FRACTION
 from autotunenet_bench.report.aggregate import in_order
 from autotunenet_bench.results.trace import Trace
 from autotunenet_bench.statistics import Claim, Comparison, claim, compare_all, limits
+from autotunenet_bench.statistics.claims import MIN_PAIRS
 from autotunenet_bench.statistics.resampling import NUM_RESAMPLES
 
 SUBJECT = "autotunenet"
@@ -76,14 +77,18 @@ class Verdicts:
     losses: Mapping[str, Sequence[Sequence[float]]] = field(default_factory=dict)
 
 
-def judge(traces: Iterable[Trace], *, seed: int = 0, num_resamples: int = NUM_RESAMPLES) -> Verdicts:
+def judge(
+    traces: Iterable[Trace], *, subject: str | None = None, seed: int = 0, num_resamples: int = NUM_RESAMPLES
+) -> Verdicts:
     """Score all controllers and compare one of them with every other.
 
-    Cells that cannot be scored are left out for all controllers, and told. The subject is the first controller named
-    `SUBJECT`, else the one with the best score.
+    Cells that cannot be scored are left out for all controllers, and told. The subject is the given one, else the first
+    controller named `SUBJECT`, else the one with the best score.
 
     Args:
         traces: Runs, finished or not, in any order of their seeds.
+        subject: Display name of the controller that the runs are about; where it has none that can be scored, and where
+            it is None, another is taken.
         seed: Of the generators of the intervals and tests.
         num_resamples: Of the intervals.
 
@@ -103,14 +108,14 @@ def judge(traces: Iterable[Trace], *, seed: int = 0, num_resamples: int = NUM_RE
         scores = compute_adjusted(kept, seed=seed, num_resamples=num_resamples)
     except ValueError as error:  # between cells: protocols or budgets that do not go together
         return Verdicts(controllers=names, left_out=tuple(left_out), why_not=str(error))
-    named = _named(kept, SUBJECT)
-    subject = named or scores[0].controller
-    verdicts = _verdicts(scores, subject, seed=seed, num_resamples=num_resamples)
+    named = subject if subject in [score.controller for score in scores] else _named(kept, SUBJECT)
+    about = named or scores[0].controller
+    verdicts = _verdicts(scores, about, seed=seed, num_resamples=num_resamples)
     first = verdicts[0].comparison if verdicts else None
     return Verdicts(
         controllers=names,
         scores=tuple(scores),
-        subject=subject,
+        subject=about,
         is_chosen_by_score=not named,
         verdicts=verdicts,
         limits=limits(first.num_pairs, first.num_seeds, first.num_comparisons) if first else "",
@@ -144,8 +149,8 @@ def verdict(ours: str, other: str, comparison: Comparison, *, what: str) -> Verd
     many = comparison.num_comparisons > 1
     correction = f" after Holm's correction over {comparison.num_comparisons} comparisons" if many else ""
     evidence = (
-        f"mean difference of the {what} {_signed(difference.point)} (95 % interval {_signed(difference.low)} to "
-        f"{_signed(difference.high)}), lower in {100 * comparison.improvement:.0f} % of {comparison.num_pairs} pairs, "
+        f"mean difference of the {what} {_signed(difference.point)} ({_interval(comparison)}), lower in "
+        f"{100 * comparison.improvement:.0f} % of {comparison.num_pairs} pairs, "
         f"p = {comparison.p_holm:.3g}{correction}."
     )
     is_silent = found is Claim.NOTHING
@@ -185,6 +190,12 @@ def _losses(runs: Sequence[Trace], controller: str) -> list[list[float]]:
             has_learnt = loss < FAILURE_FRACTION * run.initial_val["loss"]
             cells.setdefault((run.label[0], run.label[1]), []).append(loss if has_learnt else math.inf)
     return list(cells.values())
+
+
+def _interval(comparison: Comparison) -> str:
+    if comparison.num_pairs < MIN_PAIRS:
+        return "too few pairs for an interval"
+    return f"95 % interval {_signed(comparison.difference.low)} to {_signed(comparison.difference.high)}"
 
 
 def _signed(value: float) -> str:

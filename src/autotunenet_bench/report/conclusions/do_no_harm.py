@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from autotunenet_bench.report.conclusions.base import Finding, Verdict
 from autotunenet_bench.report.conclusions.matches import MARGIN, Match
-from autotunenet_bench.report.conclusions.words import PERCENT, listed, number, ratio_of
+from autotunenet_bench.report.conclusions.words import PERCENT, cells, interval_of, listed, number, ratio_of
 
 WORDS = (
     f"yes if over all pairs of runs, and in every cell, the loss is at most {PERCENT} above that of every other, and "
@@ -32,6 +32,7 @@ def do_no_harm(matches: Sequence[Match]) -> Finding:
     of = sum(len(match.ratios) for match in matches)
     if worse:
         answer = f"{subject} did no harm in the mean, but by more than {PERCENT} in {worse} of {of} comparisons by cell"
+        answer += f": {listed([cells(match.worse_in) for match in matches if match.worse_in])}"
         return Finding(verdict=Verdict.PARTLY, answer=answer, reasons=tuple(reasons))
     answer = (
         f"{subject} did no harm: nowhere more than {PERCENT} above the loss of {listed([m.other for m in matches])}"
@@ -42,9 +43,12 @@ def do_no_harm(matches: Sequence[Match]) -> Finding:
 def _reasons(match: Match) -> list[str]:
     _, high = match.interval
     where = "lies below" if high <= MARGIN else "reaches above"
+    interval = (
+        f"The interval {where} {MARGIN:g}: a mean harm of more than {PERCENT} is "
+        f"{'outside of' if high <= MARGIN else 'within'} it."
+    )
     return [
         ratio_of(match),
-        f"The interval {where} {MARGIN:g}: a mean harm of more than {PERCENT} is "
-        f"{'outside of' if high <= MARGIN else 'within'} it.",
+        *([interval] if interval_of(match) else []),
         f"Runs that {match.subject} lost and {match.other} did not: {match.lost_alone} of {len(match.ours)}.",
     ]

@@ -57,6 +57,11 @@ class Match:
         return math.exp(self.comparison.difference.low), math.exp(self.comparison.difference.high)
 
     @property
+    def is_same(self) -> bool:
+        """Whether every pair ended with the same loss."""
+        return all(_score(ours) == _score(theirs) for ours, theirs in zip(self.ours, self.theirs, strict=True))
+
+    @property
     def worse_in(self) -> dict[Key, float]:
         """Cells in which the subject is worse by more than `MARGIN`, the worst first."""
         found = [(key, ratio) for key, ratio in self.ratios.items() if ratio > MARGIN]

@@ -8,6 +8,7 @@ from autotunenet_bench.metrics.across import Share
 from autotunenet_bench.report.conclusions.matches import MARGIN, Key, Match, has_learnt, is_lost
 from autotunenet_bench.results.trace import Trace
 from autotunenet_bench.statistics import Claim
+from autotunenet_bench.statistics.claims import MIN_PAIRS
 
 MAX_NAMED = 4
 """Cells that a sentence names; more are counted."""
@@ -42,11 +43,14 @@ def cells(ratios: Mapping[Key, float]) -> str:
 
 def ratio_of(match: Match) -> str:
     """Say how the losses of a match compare, over all and by cells."""
-    low, high = match.interval
+    num_pairs = match.comparison.num_pairs
     said = (
-        f"Against {match.other}, over {match.comparison.num_pairs} pairs of runs: {number(match.ratio)} times its "
-        f"final validation loss in the geometric mean (95 % interval {number(low)} to {number(high)})."
+        f"Against {match.other}, over {num_pairs} {'pair' if num_pairs == 1 else 'pairs'} of runs: "
+        f"{number(match.ratio)} times its final validation loss in the geometric mean "
+        f"({interval_of(match) or 'too few pairs for an interval'})."
     )
+    if match.is_same:
+        said += " All pairs ended with the very same loss: nothing differs."
     better, worse = match.better_in, match.worse_in
     num_level = len(match.ratios) - len(better) - len(worse)
     said += f" By more than {PERCENT} better in {len(better)} of {_cells(len(match.ratios))}, level in {num_level}, "
@@ -56,6 +60,14 @@ def ratio_of(match: Match) -> str:
             f" {match.num_same} more pairs are the very same runs as some of these, weight for weight, and add nothing."
         )
     return said
+
+
+def interval_of(match: Match) -> str:
+    """Say the interval of the ratio; empty below the number of pairs that a claim needs, which give none."""
+    if match.comparison.num_pairs < MIN_PAIRS:
+        return ""
+    low, high = match.interval
+    return f"95 % interval {number(low)} to {number(high)}"
 
 
 def outcome_of(name: str, runs: Iterable[Trace]) -> str:
