@@ -116,6 +116,17 @@ def show_comparison(found: FolderComparison, paths: ComparisonPaths) -> None:
     say(f"Pairs:  {paths.pairs_csv}")
 
 
+def refuse_regressions(found: FolderComparison) -> None:
+    """Exit with 1, and name them, if controllers are worse in B, or have not finished there what they did in A."""
+    if found.worse:
+        say(f"\nWorse in B: {', '.join(found.worse)}", err=True)
+    if found.unfinished:
+        told = [f"{controller} ({lost} of {count(num, 'run')})" for controller, (lost, num) in found.unfinished.items()]
+        say(f"\nNot finished in B: {', '.join(told)}", err=True)
+    if found.worse or found.unfinished:
+        raise typer.Exit(EXIT_FAILED)
+
+
 def _console() -> Console:
     # A log file has no width of its own; the default of 80 columns would fold the table.
     return Console() if sys.stdout.isatty() else Console(width=110)
