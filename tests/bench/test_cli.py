@@ -208,6 +208,32 @@ def test_wrong_usage_ends_in_2(arguments: list[str], tmp_path: Path, monkeypatch
     assert "Traceback" not in result.output
 
 
+SUITE = CONFIG.replace("task: digits_mlp", "tasks: [digits_mlp]").replace("regime: s", "regimes: [s")
+SUITE = SUITE.replace("stationary", "stationary]").replace("controller: fixed", "controllers: [fixed]")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["run", "-c", "suites/trust"], "suites/trust is a suite: autotunenet-bench suite trust"),
+        (["run", "-c", "my suite.yaml"], "my suite.yaml is a suite: autotunenet-bench suite 'my suite.yaml'"),
+        (["suite", "digits_quick"], "digits_quick is a config of one run: autotunenet-bench run --config digits_quick"),
+        (["suite", "mine.yaml"], "mine.yaml is a config of one run: autotunenet-bench run --config mine.yaml"),
+    ],
+)
+def test_run_takes_no_suite_and_suite_no_run(
+    arguments: list[str], words: str, config: str, executor: FakeExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("my suite.yaml").write_text(SUITE)
+    monkeypatch.setattr("autotunenet_bench.cli.saying._is_console_script", lambda: True)
+    result = invoke(*arguments)
+    assert (result.exit_code, result.output) == (2, f"{words}\n")
+    assert not executor.started
+    assert not Path("results").exists()
+    assert invoke("suite", "my suite.yaml").exit_code == 0
+    assert len(executor.started) == 2
+
+
 def test_the_process_shows_problems_without_a_traceback(tmp_path: Path) -> None:
     (tmp_path / "bad.yaml").write_text(CONFIG + "num_epoch: 3\n")
     command = [sys.executable, "-m", "autotunenet_bench", "run", "--config", "bad.yaml"]
@@ -215,6 +241,22 @@ def test_the_process_shows_problems_without_a_traceback(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert done.stderr.startswith("bad.yaml:6: num_epoch = 3: unknown key; did you mean 'num_epochs'?")
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "override", "words"),
+    [
+        ("cosine", "finl=0.5", "--set finl=0.5: finl = 0.5: unknown key; did you mean 'final'? allowed keys: "),
+        ("cosine", "final=half", "--set final=half: final = 'half': must be a number "),
+        ("null", "trigger_epoch=-1", "--set trigger_epoch=-1: trigger_epoch = -1: must be "),
+        ("digits_mlp", "lr=.inf", "--set lr=.inf: lr = inf: must be a finite number > 0"),
+    ],
+)
+def test_check_refuses_a_key_in_the_words_of_configs(name: str, override: str, words: str) -> None:
+    result = invoke("check", name, "--set", override)
+    assert result.exit_code == 2, result.output
+    assert result.output.startswith(words)
+    assert "pydantic" not in result.output
 
 
 # -- help and lists --------------------------------------------------------------------------------------------------

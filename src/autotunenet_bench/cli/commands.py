@@ -103,7 +103,7 @@ def run(
     `autotunenet-bench list configs`. Copy one to begin your own.
     """  # noqa: D301
     data = (data_dir, download, full)
-    execute(config, overrides or [], out, workers=workers, data=data, fresh=fresh)
+    execute("run", config, overrides or [], out, workers=workers, data=data, fresh=fresh)
 
 
 @app.command()
@@ -131,7 +131,7 @@ def suite(
     `autotunenet-bench list suites` names the shipped ones.
     """  # noqa: D301
     data = (data_dir, download, full)
-    execute(config, overrides or [], out, workers=workers, data=data, fresh=fresh)
+    execute("suite", config, overrides or [], out, workers=workers, data=data, fresh=fresh)
 
 
 @app.command("list")
@@ -174,7 +174,7 @@ def check(
 
     \b
     One line a rule, which is kept or broken. The exit code is 0 where all are kept,
-    1 where one is broken, 2 where there is no such member.
+    1 where one is broken, 2 where there is no such member or key.
     """  # noqa: D301
     check_member(name, overrides or [], data_dir, download)
 

@@ -11,15 +11,17 @@ import typer
 from rich.console import Console
 
 from autotunenet_bench.cli.ending import EXIT_FAILED, interruptible, refuse, system_errors
-from autotunenet_bench.cli.saying import count, say
+from autotunenet_bench.cli.saying import command, count, say
 
 if TYPE_CHECKING:
     from autotunenet_bench.comparing import ComparisonPaths
+    from autotunenet_bench.config.files import LoadedConfig
     from autotunenet_bench.report.comparison import FolderComparison
     from autotunenet_bench.suite import Plan, SuiteResult
 
 
 def execute(
+    kind: str,
     name: str,
     overrides: list[str],
     out: Path,
@@ -28,7 +30,10 @@ def execute(
     data: tuple[Path | None, bool, bool],
     fresh: bool,
 ) -> None:
-    """Load, run, show; every way out has its exit code. `data` is what --data-dir, --download and --full say."""
+    """Load, run, show; every way out has its exit code.
+
+    `kind` is the command, "run" or "suite"; `data` is what --data-dir, --download and --full say.
+    """
     place = [out]  # the folder below it, as soon as the config has told its name
     with interruptible(place):
         # Inside, because importing torch takes seconds, in which Ctrl-C must not end in a traceback.
@@ -40,6 +45,7 @@ def execute(
 
         try:
             loaded = load_config(name, overrides, full=data[2])
+            _refuse_other_kind(kind, name, loaded)
             folder = place[0] = out / loaded.name
             say(f"Config: {loaded.path}{' (shipped)' if loaded.shipped else ''}")
             with system_errors(folder, "name another folder with --out"), ProgressDisplay() as progress:
@@ -63,6 +69,18 @@ def execute(
         except (DataError, FolderInUseError) as error:
             refuse(str(error))
         show_result(result)
+
+
+def _refuse_other_kind(kind: str, name: str, loaded: LoadedConfig) -> None:
+    """Refuse a suite where one config was to be run, and the other way round: one takes minutes, the other hours."""
+    from autotunenet_bench.config import SuiteConfig
+
+    found = "suite" if isinstance(loaded.config, SuiteConfig) else "run"
+    if found == kind:
+        return
+    known = loaded.name if loaded.shipped else name
+    right = command("suite", known) if found == "suite" else command("run", "--config", known)
+    refuse(f"{name} is {'a suite' if found == 'suite' else 'a config of one run'}: {right}")
 
 
 def show_plan(plan: Plan) -> None:
