@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -234,6 +235,20 @@ def test_run_takes_no_suite_and_suite_no_run(
     assert len(executor.started) == 2
 
 
+QUESTION = "experiment: {question: Is it so?, subject: cosine, against: [fixed], conclusion: best_of}\n"
+
+
+def test_a_suite_says_its_answer_before_its_report(config: str, executor: FakeExecutor) -> None:
+    Path("asks.yaml").write_text(SUITE.replace("[fixed]", "[fixed, cosine]") + QUESTION)
+    for command in (["suite", "asks.yaml"], ["report", "results/asks"]):
+        result = invoke(*command)
+        assert result.exit_code == 0, result.output
+        lines = result.output.splitlines()
+        (place,) = [number for number, line in enumerate(lines) if line.startswith("Answer: In these runs: ")]
+        assert lines[place + 1].startswith("Report: ")
+    assert "Answer:" not in invoke("run", "--config", config).output
+
+
 def test_the_process_shows_problems_without_a_traceback(tmp_path: Path) -> None:
     (tmp_path / "bad.yaml").write_text(CONFIG + "num_epoch: 3\n")
     command = [sys.executable, "-m", "autotunenet_bench", "run", "--config", "bad.yaml"]
@@ -323,6 +338,25 @@ def test_a_damaged_run_is_named_and_the_others_are_reported(config: str, executo
     result = invoke("report", "results/mine")
     assert result.exit_code == 1
     assert f"{damaged}:1: this row is damaged" in result.output
+
+
+@pytest.mark.parametrize("keep", [0.5, 0.0])
+def test_a_run_that_is_done_without_its_last_row_is_named_and_run_again(
+    keep: float, config: str, executor: FakeExecutor
+) -> None:
+    invoke("run", "--config", config)
+    path = next(Path("results/mine").glob("*-s0-*/events.jsonl"))
+    rows = path.read_bytes()
+    path.write_bytes(rows[: int(keep * len(rows))])
+    result = invoke("report", "results/mine")
+    assert result.exit_code == 1
+    words = f"{path.parent.name}: its status is done, but its events are not complete; run it again"
+    assert words in result.output
+    assert "1 of 2 runs failed" in result.output
+    assert words in " ".join(re.sub("<[^>]*>", "", Path("results/mine/report.html").read_text()).split())
+    path.unlink()  # what the runner does, which finds no checkpoint
+    assert invoke("run", "--config", config).exit_code == 0
+    assert [spec.seed for spec in executor.started] == [0, 1, 0]
 
 
 def test_a_folder_without_runs_has_no_report(tmp_path: Path) -> None:

@@ -106,6 +106,8 @@ def show_result(result: SuiteResult, page: Path | None = None) -> None:
 
     _console().print(summary_table(result.traces))
     files = result.report
+    if files.answer:
+        say(f"Answer: {files.answer}")
     say(f"Report: {page or files.html}")
     # The first with its folder, the others by name: nine paths would fill the screen.
     others = files.curves_csv, files.decisions_csv, files.overall_csv, files.score_csv, files.claims_csv
