@@ -100,9 +100,17 @@ def test_a_run_ends_with_a_table_and_the_paths_of_the_report(config: str, execut
     assert result.exit_code == 0, result.output
     assert "2 runs in all" in result.output
     assert "fixed" in result.output
-    for name in ("report.html", "summary.csv"):
-        assert str(Path("results/mine", name)) in result.output
-    for name in ("curves.csv", "decisions.csv", "overall.csv", "score.csv", "claims.csv", "tables.tex"):
+    assert f"Report: {Path('results/mine/report.html')}\n" in result.output
+    for name in (
+        "report.md",
+        "summary.csv",
+        "curves.csv",
+        "decisions.csv",
+        "overall.csv",
+        "score.csv",
+        "claims.csv",
+        "tables.tex",
+    ):
         assert Path("results/mine", name).is_file()
         assert f" {name}" in result.output
 
