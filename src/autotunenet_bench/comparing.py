@@ -38,9 +38,11 @@ def compare_folders(a: Path, b: Path, out: Path | None = None) -> tuple[FolderCo
     Raises:
         NoRunsError: If there are no runs in a folder.
         SuiteFileError: If a ``suite.json`` is damaged.
-        ComparisonError: If the two cannot be compared.
+        ComparisonError: If the two cannot be compared, or are one folder.
         OSError: If nothing can be written there.
     """
+    if a.resolve() == b.resolve():
+        raise ComparisonError(f"{b}: A and B are the same folder; name the results of another run of the config")
     found = compare_sides(read_side(a), read_side(b))
     page = out or b / PAGE
     if page.suffix == ".csv":

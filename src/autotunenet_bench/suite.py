@@ -32,6 +32,9 @@ class SuiteFileError(ValueError):
 SUITE_FILE = "suite.json"
 """Names the runs that a folder's report is about; older runs of other settings may lie beside them."""
 
+CUT_OFF = "its status is done, but its events are not complete; run it again"
+"""What is said of a run whose files contradict each other, as after a copy that was cut short."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -208,6 +211,8 @@ def read_results(folder: Path, known_failures: Mapping[str, str] | None = None) 
                 traces[name] = _reportable(run)
             if name in known or run.status() == "failed":
                 failures[name] = known.get(name) or str(run.details().get("error", "no reason was stored"))
+            elif run.status() == "done" and not run.is_done():
+                failures[name] = CUT_OFF
             elif not has_begun:
                 missing[name] = "interrupted" if run.status() == "interrupted" else "not started"
         except (OSError, ValueError) as error:  # damaged by hand, or by a full disk: the other runs still count

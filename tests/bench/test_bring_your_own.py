@@ -160,6 +160,9 @@ def test_check_refuses_what_is_not_there(folder):
     assert "the class FadingRegime is no controller, regime or task; derive it from one of autotunenet_bench." in out
     assert "did you mean 'cosine'?" in call(folder, "check", "cosin", code=2)
     assert "an override is written key=value" in call(folder, "check", "cosine", "--set", "x", code=2)
+    out = call(folder, "check", "my_methods:HalveOnRise", "--set", "factr=0.7", code=2)
+    assert out.startswith("--set factr=0.7: factr = 0.7: unknown key; did you mean 'factor'? allowed keys: ")
+    assert "pydantic" not in out
 
 
 def test_check_takes_keys_and_shipped_names(folder):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -99,9 +100,17 @@ def test_a_run_ends_with_a_table_and_the_paths_of_the_report(config: str, execut
     assert result.exit_code == 0, result.output
     assert "2 runs in all" in result.output
     assert "fixed" in result.output
-    for name in ("report.html", "summary.csv"):
-        assert str(Path("results/mine", name)) in result.output
-    for name in ("curves.csv", "decisions.csv", "overall.csv", "score.csv", "claims.csv", "tables.tex"):
+    assert f"Report: {Path('results/mine/report.html')}\n" in result.output
+    for name in (
+        "report.md",
+        "summary.csv",
+        "curves.csv",
+        "decisions.csv",
+        "overall.csv",
+        "score.csv",
+        "claims.csv",
+        "tables.tex",
+    ):
         assert Path("results/mine", name).is_file()
         assert f" {name}" in result.output
 
@@ -208,6 +217,46 @@ def test_wrong_usage_ends_in_2(arguments: list[str], tmp_path: Path, monkeypatch
     assert "Traceback" not in result.output
 
 
+SUITE = CONFIG.replace("task: digits_mlp", "tasks: [digits_mlp]").replace("regime: s", "regimes: [s")
+SUITE = SUITE.replace("stationary", "stationary]").replace("controller: fixed", "controllers: [fixed]")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["run", "-c", "suites/trust"], "suites/trust is a suite: autotunenet-bench suite trust"),
+        (["run", "-c", "my suite.yaml"], "my suite.yaml is a suite: autotunenet-bench suite 'my suite.yaml'"),
+        (["suite", "digits_quick"], "digits_quick is a config of one run: autotunenet-bench run --config digits_quick"),
+        (["suite", "mine.yaml"], "mine.yaml is a config of one run: autotunenet-bench run --config mine.yaml"),
+    ],
+)
+def test_run_takes_no_suite_and_suite_no_run(
+    arguments: list[str], words: str, config: str, executor: FakeExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("my suite.yaml").write_text(SUITE)
+    monkeypatch.setattr("autotunenet_bench.cli.saying._is_console_script", lambda: True)
+    result = invoke(*arguments)
+    assert (result.exit_code, result.output) == (2, f"{words}\n")
+    assert not executor.started
+    assert not Path("results").exists()
+    assert invoke("suite", "my suite.yaml").exit_code == 0
+    assert len(executor.started) == 2
+
+
+QUESTION = "experiment: {question: Is it so?, subject: cosine, against: [fixed], conclusion: best_of}\n"
+
+
+def test_a_suite_says_its_answer_before_its_report(config: str, executor: FakeExecutor) -> None:
+    Path("asks.yaml").write_text(SUITE.replace("[fixed]", "[fixed, cosine]") + QUESTION)
+    for command in (["suite", "asks.yaml"], ["report", "results/asks"]):
+        result = invoke(*command)
+        assert result.exit_code == 0, result.output
+        lines = result.output.splitlines()
+        (place,) = [number for number, line in enumerate(lines) if line.startswith("Answer: In these runs: ")]
+        assert lines[place + 1].startswith("Report: ")
+    assert "Answer:" not in invoke("run", "--config", config).output
+
+
 def test_the_process_shows_problems_without_a_traceback(tmp_path: Path) -> None:
     (tmp_path / "bad.yaml").write_text(CONFIG + "num_epoch: 3\n")
     command = [sys.executable, "-m", "autotunenet_bench", "run", "--config", "bad.yaml"]
@@ -215,6 +264,22 @@ def test_the_process_shows_problems_without_a_traceback(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert done.stderr.startswith("bad.yaml:6: num_epoch = 3: unknown key; did you mean 'num_epochs'?")
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "override", "words"),
+    [
+        ("cosine", "finl=0.5", "--set finl=0.5: finl = 0.5: unknown key; did you mean 'final'? allowed keys: "),
+        ("cosine", "final=half", "--set final=half: final = 'half': must be a number "),
+        ("null", "trigger_epoch=-1", "--set trigger_epoch=-1: trigger_epoch = -1: must be "),
+        ("digits_mlp", "lr=.inf", "--set lr=.inf: lr = inf: must be a finite number > 0"),
+    ],
+)
+def test_check_refuses_a_key_in_the_words_of_configs(name: str, override: str, words: str) -> None:
+    result = invoke("check", name, "--set", override)
+    assert result.exit_code == 2, result.output
+    assert result.output.startswith(words)
+    assert "pydantic" not in result.output
 
 
 # -- help and lists --------------------------------------------------------------------------------------------------
@@ -281,6 +346,25 @@ def test_a_damaged_run_is_named_and_the_others_are_reported(config: str, executo
     result = invoke("report", "results/mine")
     assert result.exit_code == 1
     assert f"{damaged}:1: this row is damaged" in result.output
+
+
+@pytest.mark.parametrize("keep", [0.5, 0.0])
+def test_a_run_that_is_done_without_its_last_row_is_named_and_run_again(
+    keep: float, config: str, executor: FakeExecutor
+) -> None:
+    invoke("run", "--config", config)
+    path = next(Path("results/mine").glob("*-s0-*/events.jsonl"))
+    rows = path.read_bytes()
+    path.write_bytes(rows[: int(keep * len(rows))])
+    result = invoke("report", "results/mine")
+    assert result.exit_code == 1
+    words = f"{path.parent.name}: its status is done, but its events are not complete; run it again"
+    assert words in result.output
+    assert "1 of 2 runs failed" in result.output
+    assert words in " ".join(re.sub("<[^>]*>", "", Path("results/mine/report.html").read_text()).split())
+    path.unlink()  # what the runner does, which finds no checkpoint
+    assert invoke("run", "--config", config).exit_code == 0
+    assert [spec.seed for spec in executor.started] == [0, 1, 0]
 
 
 def test_a_folder_without_runs_has_no_report(tmp_path: Path) -> None:

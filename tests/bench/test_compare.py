@@ -223,10 +223,10 @@ def write_folder(folder, one, *, states=None):
         state = (states or {}).get((controller, seed), "done")
         status = {"state": state, **({"error": "RuntimeError: out of luck"} if state == "failed" else {})}
         (folder / name / "status.json").write_text(json.dumps(status))
-        if state != "failed":
+        if state != "failed":  # one that was interrupted has no last row
             start = {"event": "start", "environment": {}, "hyperparams": {"lr": 0.1}, "val": {"loss": 2.0}}
             end = {"event": "end", "num_restarts": 0, "weights_sha256": str(run.trace.epochs[-1].val)}
-            rows = [{**start, "flops": FLOPS}, *map(epoch_row, run.trace.epochs), end]
+            rows = [{**start, "flops": FLOPS}, *map(epoch_row, run.trace.epochs), *([end] if state == "done" else [])]
             (folder / name / "events.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (folder / "suite.json").write_text(json.dumps({"title": "T", "description": "", "runs": names}))
     return folder
@@ -258,7 +258,26 @@ def test_the_command_says_what_is_worse_and_ends_by_the_flag(folders):
     assert strict.exit_code == 1
     assert "Worse in B: a" in strict.output
     assert invoke(b, a, "--fail-on-regression").exit_code == 0
-    assert invoke(a, a, "--fail-on-regression").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("b", "states", "words"),
+    [
+        (side({"a": 0.5}), {}, "b (6 of 6 runs)"),  # absent
+        (side({"a": 0.5, "b": 0.5}, num_seeds=4), {}, "a (2 of 6 runs), b (2 of 6 runs)"),
+        (side({"a": 0.5, "b": 0.5}), {("b", 1): "failed"}, "b (1 of 6 runs)"),
+        (side({"a": 0.5, "b": 0.5}), {("a", 3): "interrupted"}, "a (1 of 6 runs)"),
+    ],
+)
+def test_what_is_finished_in_a_alone_is_a_regression(tmp_path, b, states, words):
+    a = write_folder(tmp_path / "a", side({"a": 0.5, "b": 0.5}))
+    b = write_folder(tmp_path / "b", b, states=states)
+    strict = invoke(a, b, "--fail-on-regression")
+    assert strict.exit_code == 1, strict.output
+    assert strict.output.endswith(f"Not finished in B: {words}\n")
+    assert "Worse" not in strict.output
+    assert invoke(a, b).exit_code == 0
+    assert invoke(b, a, "--fail-on-regression").exit_code == 0  # B finished more: no regression
 
 
 def test_out_names_the_page(folders, tmp_path):
@@ -278,6 +297,8 @@ def test_wrong_folders_are_refused_in_a_sentence(folders, tmp_path):
         ((a, b, "--out", a / "suite.json" / "x.html"), "name another file with --out"),
         ((a, b, "--out", tmp_path / "x.csv"), "give it the ending .html"),
         ((a,), "Missing argument 'B'"),
+        ((a, a, "--fail-on-regression"), "a: A and B are the same folder"),
+        ((a, a.parent / "b" / ".." / "a"), "A and B are the same folder"),
     ):
         result = invoke(*arguments)
         assert result.exit_code == 2, result.output

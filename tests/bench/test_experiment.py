@@ -157,3 +157,12 @@ def test_the_page_has_the_question_first_where_there_is_one(tmp_path: Path):
     plain = write_report(runs, tmp_path / "b", "T").html.read_text()
     assert asks.index("Is it so?") < asks.index("What was run")
     assert 'id="experiment"' not in plain
+
+
+def test_the_answer_is_one_line_and_there_is_none_without_a_question(tmp_path: Path):
+    runs = [run(name, 0.4) for name in ("a\nb", "ours")]
+    paths = write_report(runs, tmp_path, "T", experiment=asked("best_of", "a\nb"))
+    assert paths.answer.startswith("In these runs: ")
+    assert "\n" not in paths.answer
+    assert write_report(runs[:1], tmp_path, "T", experiment=asked("best_of", "a\nb")).answer.startswith("No answer can")
+    assert write_report(runs, tmp_path, "T").answer == ""

@@ -103,7 +103,7 @@ def run(
     `autotunenet-bench list configs`. Copy one to begin your own.
     """  # noqa: D301
     data = (data_dir, download, full)
-    execute(config, overrides or [], out, workers=workers, data=data, fresh=fresh)
+    execute("run", config, overrides or [], out, workers=workers, data=data, fresh=fresh)
 
 
 @app.command()
@@ -131,7 +131,7 @@ def suite(
     `autotunenet-bench list suites` names the shipped ones.
     """  # noqa: D301
     data = (data_dir, download, full)
-    execute(config, overrides or [], out, workers=workers, data=data, fresh=fresh)
+    execute("suite", config, overrides or [], out, workers=workers, data=data, fresh=fresh)
 
 
 @app.command("list")
@@ -174,7 +174,7 @@ def check(
 
     \b
     One line a rule, which is kept or broken. The exit code is 0 where all are kept,
-    1 where one is broken, 2 where there is no such member.
+    1 where one is broken, 2 where there is no such member or key.
     """  # noqa: D301
     check_member(name, overrides or [], data_dir, download)
 
@@ -245,7 +245,11 @@ def compare(
         Path | None, typer.Option("--out", metavar="FILE", help="The page; default: compare.html in B.")
     ] = None,
     fail_on_regression: Annotated[
-        bool, typer.Option("--fail-on-regression", help="End in 1 if a controller is worse in B by the rule.")
+        bool,
+        typer.Option(
+            "--fail-on-regression",
+            help="End in 1 if a controller is worse in B by the rule, or a run that A finished is not finished in B.",
+        ),
     ] = False,
 ) -> None:
     """Compare two folders of results run by run: which is better, and what else differs?
@@ -261,7 +265,7 @@ def compare(
     again. What may be claimed of few seeds is little; the page says what.
     """  # noqa: D301
     with interruptible():
-        from autotunenet_bench.cli.executing import show_comparison
+        from autotunenet_bench.cli.executing import refuse_regressions, show_comparison
         from autotunenet_bench.comparing import compare_folders
         from autotunenet_bench.report.comparison import ComparisonError
         from autotunenet_bench.suite import NoRunsError, SuiteFileError
@@ -272,9 +276,8 @@ def compare(
         except (ComparisonError, NoRunsError, SuiteFileError) as error:
             refuse(str(error))
         show_comparison(found, paths)
-        if fail_on_regression and found.worse:
-            say(f"\nWorse in B: {', '.join(found.worse)}", err=True)
-            raise typer.Exit(EXIT_FAILED)
+        if fail_on_regression:
+            refuse_regressions(found)
 
 
 @app.command()

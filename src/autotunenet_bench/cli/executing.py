@@ -11,15 +11,17 @@ import typer
 from rich.console import Console
 
 from autotunenet_bench.cli.ending import EXIT_FAILED, interruptible, refuse, system_errors
-from autotunenet_bench.cli.saying import count, say
+from autotunenet_bench.cli.saying import command, count, say
 
 if TYPE_CHECKING:
     from autotunenet_bench.comparing import ComparisonPaths
+    from autotunenet_bench.config.files import LoadedConfig
     from autotunenet_bench.report.comparison import FolderComparison
     from autotunenet_bench.suite import Plan, SuiteResult
 
 
 def execute(
+    kind: str,
     name: str,
     overrides: list[str],
     out: Path,
@@ -28,7 +30,10 @@ def execute(
     data: tuple[Path | None, bool, bool],
     fresh: bool,
 ) -> None:
-    """Load, run, show; every way out has its exit code. `data` is what --data-dir, --download and --full say."""
+    """Load, run, show; every way out has its exit code.
+
+    `kind` is the command, "run" or "suite"; `data` is what --data-dir, --download and --full say.
+    """
     place = [out]  # the folder below it, as soon as the config has told its name
     with interruptible(place):
         # Inside, because importing torch takes seconds, in which Ctrl-C must not end in a traceback.
@@ -40,6 +45,7 @@ def execute(
 
         try:
             loaded = load_config(name, overrides, full=data[2])
+            _refuse_other_kind(kind, name, loaded)
             folder = place[0] = out / loaded.name
             say(f"Config: {loaded.path}{' (shipped)' if loaded.shipped else ''}")
             with system_errors(folder, "name another folder with --out"), ProgressDisplay() as progress:
@@ -65,6 +71,18 @@ def execute(
         show_result(result)
 
 
+def _refuse_other_kind(kind: str, name: str, loaded: LoadedConfig) -> None:
+    """Refuse a suite where one config was to be run, and the other way round: one takes minutes, the other hours."""
+    from autotunenet_bench.config import SuiteConfig
+
+    found = "suite" if isinstance(loaded.config, SuiteConfig) else "run"
+    if found == kind:
+        return
+    known = loaded.name if loaded.shipped else name
+    right = command("suite", known) if found == "suite" else command("run", "--config", known)
+    refuse(f"{name} is {'a suite' if found == 'suite' else 'a config of one run'}: {right}")
+
+
 def show_plan(plan: Plan) -> None:
     """Print how many runs there are, what is reused of them, and on how many workers they go."""
     parts = [f"{count(len(plan.specs), 'run')} in all"]
@@ -88,6 +106,8 @@ def show_result(result: SuiteResult, page: Path | None = None) -> None:
 
     _console().print(summary_table(result.traces))
     files = result.report
+    if files.answer:
+        say(f"Answer: {files.answer}")
     say(f"Report: {page or files.html}")
     # The first with its folder, the others by name: nine paths would fill the screen.
     others = files.curves_csv, files.decisions_csv, files.overall_csv, files.score_csv, files.claims_csv
@@ -114,6 +134,17 @@ def show_comparison(found: FolderComparison, paths: ComparisonPaths) -> None:
     _console().print(ComparisonTable(found))
     say(f"Report: {paths.html}")
     say(f"Pairs:  {paths.pairs_csv}")
+
+
+def refuse_regressions(found: FolderComparison) -> None:
+    """Exit with 1, and name them, if controllers are worse in B, or have not finished there what they did in A."""
+    if found.worse:
+        say(f"\nWorse in B: {', '.join(found.worse)}", err=True)
+    if found.unfinished:
+        told = [f"{controller} ({lost} of {count(num, 'run')})" for controller, (lost, num) in found.unfinished.items()]
+        say(f"\nNot finished in B: {', '.join(told)}", err=True)
+    if found.worse or found.unfinished:
+        raise typer.Exit(EXIT_FAILED)
 
 
 def _console() -> Console:

@@ -8,15 +8,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from autotunenet_bench.config.errors import ConfigError, Problem
 from autotunenet_bench.config.explain import explain, explain_non_finite
 from autotunenet_bench.config.models import RunConfig, SuiteConfig
 from autotunenet_bench.config.overrides import apply_full, apply_override
 from autotunenet_bench.config.yaml import OVERRIDE, Document, decode, non_finite, parse_yaml
+
+AnyModel = TypeVar("AnyModel", bound=BaseModel)
 
 
 @dataclass(frozen=True)
@@ -87,9 +89,33 @@ def parse_config(
     return config
 
 
+def check_keys(document: Document, model: type[BaseModel]) -> None:
+    """Check the keys of a single task, regime or controller, each for itself.
+
+    Keys that are missing, and rules over several of them, are left to whoever makes one.
+
+    Args:
+        document: The keys, as ``--set`` has put them there.
+        model: The member's.
+
+    Raises:
+        ConfigError: With a problem for every key that is unknown or has a wrong value.
+    """
+    _, problems = _validate(document, model)
+    known = [(key,) for key in document.data]
+    if at_keys := [one for one in problems if one in document.problems or one.loc[:1] in known]:
+        raise ConfigError(at_keys)
+
+
 def _check(document: Document) -> RunConfig | SuiteConfig:
+    config, problems = _validate(document, _choose_model(document.data or {}))
+    if problems or config is None:
+        raise ConfigError(sorted(problems, key=lambda problem: _line(problem.where)))
+    return config
+
+
+def _validate(document: Document, model: type[AnyModel]) -> tuple[AnyModel | None, list[Problem]]:
     data = document.data or {}
-    model = _choose_model(data)
     problems = list(document.problems)
     known = {problem.loc for problem in problems}
     config = None
@@ -105,9 +131,7 @@ def _check(document: Document) -> RunConfig | SuiteConfig:
     parents = {loc[:-1] for loc in odd}
     problems += [problem for problem in found if problem.loc not in parents]
     problems += [explain_non_finite(loc, value, document, model) for loc, value in odd.items()]
-    if problems or config is None:
-        raise ConfigError(sorted(problems, key=lambda problem: _line(problem.where)))
-    return config
+    return config, problems
 
 
 def _choose_model(data: dict[str, Any]) -> type[RunConfig] | type[SuiteConfig]:

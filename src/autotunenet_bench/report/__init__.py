@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from autotunenet_bench.config.experiment import Experiment
@@ -23,7 +23,7 @@ __all__ = ["ReportPaths", "Verdicts", "judge", "summary_table", "write_report"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportPaths:
-    """The files of a report."""
+    """The files of a report, and the sentence that answers its question; empty where none was asked."""
 
     html: Path
     markdown: Path
@@ -34,6 +34,7 @@ class ReportPaths:
     score_csv: Path
     claims_csv: Path
     tables_tex: Path
+    answer: str = ""
 
 
 def write_report(
@@ -62,7 +63,7 @@ def write_report(
         experiment: The question that the runs are to answer; without it nothing is concluded from them.
 
     Returns:
-        The paths of the files.
+        The paths of the files, and the answer.
     """
     runs = list(traces)
     groups, verdicts = aggregate(runs), judge(runs, subject=experiment.subject if experiment else None)
@@ -104,4 +105,4 @@ def write_report(
     )
     # Last, so that whoever waits for the page finds the files beside it.
     write_atomically(paths.html, page)
-    return paths
+    return replace(paths, answer=about.answer)

@@ -52,9 +52,14 @@ class Outcome:
     failure: str = ""
 
     @property
+    def is_finished(self) -> bool:
+        """Whether it came to its end, be it diverged."""
+        return not self.failure and self.trace is not None and self.trace.finished
+
+    @property
     def counts(self) -> bool:
         """Whether it can be one of a pair: it is finished, or it failed and so is lost."""
-        return bool(self.failure) or (self.trace is not None and self.trace.finished)
+        return bool(self.failure) or self.is_finished
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,6 +186,17 @@ class FolderComparison:
         """Controllers that are by the rule worse in B."""
         claims = (Claim.WORSE, Claim.MEANINGFULLY_WORSE)
         return [change.controller for change, verdict in self.controllers if verdict.claim in claims]
+
+    @property
+    def unfinished(self) -> dict[str, tuple[int, int]]:
+        """Controllers with runs that are finished in A and not in B (failed, interrupted, absent): how many of A's."""
+        counts: dict[str, tuple[int, int]] = {}
+        for key, run in self.a.runs.items():
+            if run.is_finished:
+                num_lost, num_runs = counts.get(key[2], (0, 0))
+                is_lost = key not in self.b.runs or not self.b.runs[key].is_finished
+                counts[key[2]] = (num_lost + is_lost, num_runs + 1)
+        return {controller: count for controller, count in counts.items() if count[0]}
 
     @property
     def regressions(self) -> list[Change]:

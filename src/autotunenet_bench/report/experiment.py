@@ -96,6 +96,11 @@ class ExperimentReport:
     verdict: Verdict | None
     conclusion: tuple[str, ...]
 
+    @property
+    def answer(self) -> str:
+        """The first sentence of the conclusion, on one line; empty where nothing was asked."""
+        return " ".join(self.conclusion[0].split()) if self.verdict else ""
+
 
 def describe(
     groups: Sequence[Group],

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from pydantic import BaseModel
+
 from autotunenet_bench.config.errors import did_you_mean
 from autotunenet_bench.config.models import CONTROLLER, REGIME, TASK
 from autotunenet_bench.controllers.base import ControllerConfig
@@ -56,6 +58,19 @@ def family_of(name: str) -> Member:
     )
 
 
+def model_of(name: str) -> type[BaseModel]:
+    """Return the config model of a registered name or of a class of the user's own.
+
+    Raises:
+        ClassNotFoundError: If there is no such member.
+
+    >>> model_of("cosine").__name__
+    'CosineConfig'
+    """
+    family = family_of(name)
+    return family.find_own(name) if is_reference(name) else family.registry[name]
+
+
 def check(name: str, fields: Mapping[str, Any], source: DataSource) -> Iterator[Finding]:
     """Check a member against the rules of its family, one after the other.
 
@@ -67,8 +82,7 @@ def check(name: str, fields: Mapping[str, Any], source: DataSource) -> Iterator[
     Raises:
         ClassNotFoundError: If there is no such member.
     """
-    family = family_of(name)
-    model: Any = family.find_own(name) if is_reference(name) else family.registry[name]
-    looked_at = subjects(model, **fields) if family is REGIME else [Subject(model, fields, source)]
+    model: Any = model_of(name)
+    looked_at = subjects(model, **fields) if family_of(name) is REGIME else [Subject(model, fields, source)]
     rules = next(rules for base, rules in _RULES.items() if issubclass(model, base))
     return findings(rules, *looked_at)
