@@ -113,6 +113,21 @@ def test_five_pairs_claim_nothing_and_ten_seeds_need_no_warning():
     assert judge(runs({"fixed": 1.0, "autotunenet": 0.5}, num_seeds=10)).limits == ""
 
 
+def test_few_pairs_have_no_interval():
+    (verdict,) = judge(runs({"fixed": 1.0, "autotunenet": [0.5, 0.4, 0.45, 0.5, 0.4]}, num_seeds=5)).verdicts
+    assert "(too few pairs for an interval)" in verdict.evidence
+    (verdict,) = judge(runs({"fixed": 1.0, "autotunenet": [0.5, 0.4, 0.45, 0.5, 0.4, 0.5]})).verdicts
+    assert "(95 % interval -" in verdict.evidence
+
+
+def test_the_subject_that_a_question_names_is_the_subject():
+    traces = runs({"fixed": 1.0, "autotunenet": 0.5, "cosine": 0.7})
+    verdicts = judge(traces, subject="cosine")
+    assert (verdicts.subject, verdicts.is_chosen_by_score) == ("cosine", False)
+    assert {row["subject"] for row in read(claims_csv(verdicts.verdicts))} == {"cosine"}
+    assert judge(traces, subject="somebody else").subject == "autotunenet"
+
+
 def test_equal_runs_are_called_equal():
     (verdict,) = judge(runs({"fixed": 0.5, "autotunenet": 0.5})).verdicts
     assert verdict.sentence == ("Nothing differs between autotunenet and fixed: the regret is the same in all 6 pairs.")
