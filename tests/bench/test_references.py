@@ -243,7 +243,7 @@ def test_a_file_that_changes_while_a_suite_runs_is_not_run_under_the_old_name(mo
         ("MODULE:Hlave", "the module MODULE has no class Hlave; did you mean 'Halve'? its classes are Halve, Bare, Clumsy and others"),
         ("MODULE:math", "the module MODULE has no class math"),
         ("MODULE:Own.Outer", "the module MODULE has no class Own.Outer"),
-        ("MODULE:Own.Inner", "the class Inner is no controller; derive it from autotunenet_bench.controllers.base.ControllerConfig or autotunenet.controllers.base.Controller"),
+        ("MODULE:Own.Inner", "the class Inner is no controller; derive it from autotunenet_bench.controllers.base.MethodConfig or autotunenet.controllers.base.Controller"),
         ("MODULE:OwnTask", "the class OwnTask is no controller"),
         ("MODULE:Unfinished", "the class Unfinished does not define propose; write what is missing"),
         ("MODULE:Nameless", 'the field name of Nameless has no default, so it does not say its name itself; write `name: Literal["nameless"] = "nameless"`'),
