@@ -53,10 +53,15 @@ def folder(tmp_path_factory):
     return path / "mine"
 
 
+def python_path():
+    """The source first. No empty part: that would be the current folder."""
+    return os.pathsep.join(filter(None, [str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]))
+
+
 def call(folder, *arguments, code=0):
     """Run a command as a user does, and return what it printed."""
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONSAFEPATH"}
-    environment["PYTHONPATH"] = os.pathsep.join([str(ROOT / "src"), os.environ.get("PYTHONPATH", "")])
+    environment["PYTHONPATH"] = python_path()
     done = subprocess.run(
         [sys.executable, str(folder.parent / "bin" / "autotunenet-bench"), *arguments],
         cwd=folder,
@@ -222,7 +227,7 @@ def test_classes_of_a_script_itself_run_in_its_workers(tmp_path):
     done = subprocess.run(
         [sys.executable, "script.py"],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), os.environ.get("PYTHONPATH", "")])},
+        env={**os.environ, "PYTHONPATH": python_path()},
         capture_output=True,
         text=True,
         timeout=400,
