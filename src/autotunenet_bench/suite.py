@@ -242,8 +242,12 @@ def resolve(config: RunConfig | SuiteConfig, source: DataSource) -> list[RunSpec
 
     Raises:
         DataError: If the data of a task cannot be had.
-        ConfigError: If a regime or controller does not fit the length of the runs.
+        ConfigError: If a regime or controller does not fit the length of the runs, or there is no such device here.
     """
+    try:
+        config.compute.resolved()
+    except ValueError as error:
+        raise ConfigError([Problem("compute.device", str(error))]) from error
     infos: dict[str, DataInfo] = {}
     horizons: dict[str, Horizon] = {}
     for task in config.tasks:

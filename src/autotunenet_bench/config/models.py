@@ -12,6 +12,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from autotunenet.controllers import Controller
 from autotunenet.space import Categorical, Dimension, Float, Int, SearchSpace
+from autotunenet_bench.config.compute import Compute
 from autotunenet_bench.config.errors import did_you_mean
 from autotunenet_bench.config.experiment import Experiment, Full, NumEpochs, Seeds
 from autotunenet_bench.controllers import CONTROLLERS
@@ -180,6 +181,7 @@ class _Config(BaseModel):
     num_epochs: NumEpochs = Field(description="passes over the training data")
     seeds: Seeds = Field(description="one run is done per seed; equal seeds give equal runs")
     num_threads: int = Field(1, ge=1, le=256, description="CPU threads of each run; part of what makes runs equal")
+    compute: Compute = Field(Compute(), description="on what the runs are computed")
     space: dict[str, Range] = Field({}, description="ranges that replace the task's own")
     full: Full | None = Field(None, description="what --full puts over this config")
 

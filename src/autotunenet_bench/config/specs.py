@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, field_serializer, model_serializer
 
 from autotunenet.space import SearchSpace
+from autotunenet_bench.config.compute import Compute
 from autotunenet_bench.config.models import (
     CONTROLLER,
     REGIME,
@@ -54,16 +55,17 @@ class RunSpec(BaseModel):
     seed: int
     num_epochs: int
     num_threads: int
+    compute: Compute = Compute()
     space: dict[str, Range]
     data: DataInfo
     labels: dict[str, str]
     sources: dict[str, str] = {}
 
     @model_serializer(mode="wrap")
-    def _leave_out_no_sources(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave `sources` out where all classes are ours, as in runs of before there were others."""
+    def _leave_out_unused(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out `sources` where all classes are ours and `compute` on the CPU, as in runs of before they were."""
         values: dict[str, Any] = handler(self)
-        return {key: value for key, value in values.items() if key != "sources" or value}
+        return {key: value for key, value in values.items() if key not in ("sources", "compute") or value}
 
     @field_serializer("data")
     def _plain_data(self, data: DataInfo) -> dict[str, Any]:
@@ -119,6 +121,7 @@ class Cell:
             seed=self.seed,
             num_epochs=self.config.num_epochs,
             num_threads=self.config.num_threads,
+            compute=self.config.compute.resolved(),
             space=self.config.space,
             data=data,
             labels={name: getattr(self, name).display for name in FAMILIES},

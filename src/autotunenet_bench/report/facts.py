@@ -44,6 +44,7 @@ def facts(runs: Sequence[Trace]) -> list[Fact]:
         _fact("Length of a run", [_length(run) for run in runs if run.finished] or ["no run finished"]),
         _fact("Seeds per controller", [num_seeds(runs)]),
         _fact("Threads per run", [spec.get("num_threads") for spec in specs]),
+        *([_fact("Computed on", computed)] if any(computed := [_computed_on(run) for run in runs]) else []),
         _fact("Protocol", [spec.get("protocol") for spec in specs]),
         _fact("Run with", [_versions(run.environment) for run in runs]),
     ]
@@ -52,6 +53,15 @@ def facts(runs: Sequence[Trace]) -> list[Fact]:
 def _fact(name: str, values: Sequence[object]) -> Fact:
     known = dict.fromkeys(str(value) for value in values if value not in (None, ""))
     return Fact(name, tuple(known) or ("not recorded",))
+
+
+def _computed_on(run: Trace) -> str:
+    """The device and how it is used; nothing for the usual: the CPU in float32, nothing compiled."""
+    compute = run.spec.get("compute") or {}
+    if not compute:
+        return ""
+    parts = [str(compute.get("device", "cpu")), f"{compute.get('precision', 'float32')} passes"]
+    return ", ".join([*parts, "compiled"] if compute.get("compile") else parts)
 
 
 def _data_words(data: Mapping[str, Any]) -> str:

@@ -20,6 +20,7 @@ from autotunenet_bench.config import RunSpec
 from autotunenet_bench.config.specs import sources_of
 from autotunenet_bench.controllers.stepping import Stepping
 from autotunenet_bench.data import DataSource, stream_seed
+from autotunenet_bench.device import CPU, Device
 from autotunenet_bench.environment import environment
 from autotunenet_bench.results import RunFolder
 from autotunenet_bench.runners.flops import measure_flops
@@ -27,7 +28,7 @@ from autotunenet_bench.types import Batches, Event, EventSink, Horizon, TaskData
 
 
 def run_training(
-    make: Callable[[RunSpec, TaskData], BaseTraining],
+    make: Callable[[RunSpec, TaskData, Device], BaseTraining],
     spec: RunSpec,
     source: DataSource,
     folder: RunFolder,
@@ -47,10 +48,9 @@ def run_training(
     """
     data = _load_data(spec, source)
     folder.create(spec)
-    with torch.random.fork_rng(devices=[]):
-        # Not torch.manual_seed: it seeds the accelerators too, which fork_rng(devices=[]) does not guard.
-        torch.default_generator.manual_seed(stream_seed(spec.seed, "training"))
-        training = make(spec, data)
+    device = spec.compute.live()
+    with device.running(stream_seed(spec.seed, "training")):
+        training = make(spec, data, device)
         saved = folder.load_checkpoint()
         folder.set_status("running")
         if saved:
@@ -73,14 +73,16 @@ class BaseTraining(ABC):
     Args:
         spec: What to run.
         data: The task's data, untouched by any regime.
+        device: What it is computed on.
     """
 
-    def __init__(self, spec: RunSpec, data: TaskData) -> None:
+    def __init__(self, spec: RunSpec, data: TaskData, device: Device = CPU) -> None:
         self.epoch = 0  # epochs done
         self._step = 0  # optimizer steps done
         self._passes = 0  # training passes done, whoever asked for them
-        self._spec, self._task = spec, spec.task
+        self._spec, self._task, self._device = spec, spec.task, device
         self._workload = spec.task.build(spec.task.defaults, spec.seed, data)
+        device.place(self._workload.model)
         self._horizon = Horizon(num_epochs=spec.num_epochs, steps_per_epoch=len(self._workload.data.train))
         self._regime = spec.regime.start(self._horizon, stream_seed(spec.seed, "regime"))
         self._space = spec.search_space()
@@ -124,7 +126,7 @@ class BaseTraining(ABC):
         hyperparams = self._run.get_hyperparams()
         flops = asdict(measure_flops(self._task, self._workload.model, self._workload.data))
         row = {"environment": environment(), "hyperparams": hyperparams, "val": val, "flops": flops}
-        return {"event": "start", **row}
+        return {"event": "start", **row, **self._device.facts()}
 
     def run_epoch(self) -> list[Event]:
         """Train for one epoch, validate, let the controller decide. Return the epoch's rows."""
@@ -158,7 +160,8 @@ class BaseTraining(ABC):
         row: Event = {"num_restarts": self.num_restarts, "weights_sha256": weights_sha256(self._workload.model)}
         if self._workload.data.test is not None:
             row["test"] = self._evaluate(self._workload.data.test)
-        return {"event": "end", **row, "clock": {"peak_memory_bytes": peak_memory_bytes()}}
+        clock = {"peak_memory_bytes": peak_memory_bytes(), **self._device.peak_memory()}
+        return {"event": "end", **row, "clock": clock}
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that the next epoch depends on."""
@@ -170,7 +173,7 @@ class BaseTraining(ABC):
             "optimizer": self._workload.optimizer.state_dict(),
             "stepping": self._stepping.state_dict(),
             **self._own_state(),
-            "rng": torch.get_rng_state(),
+            **self._device.random_state(),
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -181,9 +184,11 @@ class BaseTraining(ABC):
         self._workload.optimizer.load_state_dict(state_dict["optimizer"])
         self._stepping.load_state_dict(state_dict["stepping"])
         self._load_own_state(state_dict)
-        torch.set_rng_state(state_dict["rng"])
+        self._device.set_random_state(state_dict)
 
     def _count_passes(self, model: nn.Module) -> None:
+        # Kept out of a compiled pass, where a number that changes at every call would be compiled anew.
+        @torch.compiler.disable  # type: ignore[untyped-decorator]
         def count(module: nn.Module, inputs: Any, outputs: Any) -> None:
             # A copy has this hook too, and is somebody else's.
             self._passes += module is model and module.training
@@ -191,8 +196,8 @@ class BaseTraining(ABC):
         model.register_forward_hook(count)
 
     def _evaluate(self, batches: Batches) -> dict[str, float]:
-        with self._stepping.evaluating() as model:
-            return self._task.evaluate(model, batches)
+        with self._stepping.evaluating() as model, self._device.autocast():
+            return self._task.evaluate(model, self._device.feed(batches))
 
     def _apply_regime(self) -> list[Event]:
         workload = self._workload
@@ -210,8 +215,9 @@ class BaseTraining(ABC):
         train_seconds = control_seconds = 0.0
         model.train()
         started = perf_counter()
-        for batch in self._workload.data.train.epoch(self.epoch):
-            loss = self._task.loss(model, batch)
+        for batch in self._device.feed(self._workload.data.train).epoch(self.epoch):
+            with self._device.autocast():
+                loss = self._task.loss(model, batch)
             optimizer.zero_grad()
             self._step += 1
             objective = self._regime.training_loss(loss, self._step)

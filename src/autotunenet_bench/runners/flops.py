@@ -43,14 +43,14 @@ def count_flops(function: Callable[[], Any]) -> int:
 def measure_flops(task: Task, model: nn.Module, data: TaskData) -> Flops:
     """Return the operations of an epoch of training and of a validation, from one batch of each shape.
 
-    On a copy of the model. Nothing of the run is touched, and no random stream goes on.
+    On a copy of the model, on the CPU wherever it lies. Nothing of the run is touched, and no random stream goes on.
 
     Args:
         task: Says what a pass and a validation are.
         model: What is trained.
         data: The run's, before any regime.
     """
-    model = copy.deepcopy(model)
+    model = copy.deepcopy(model).cpu()
 
     def train(batch: Batch) -> int:
         model.train()

@@ -14,6 +14,7 @@ from autotunenet_bench.config import RunSpec
 from autotunenet_bench.controllers.base import DIRECTIONS, Observable
 from autotunenet_bench.controllers.offline import OfflineConfig, Search
 from autotunenet_bench.data import DataSource, stream_seed
+from autotunenet_bench.device import CPU, Device
 from autotunenet_bench.results import RunFolder
 from autotunenet_bench.runners.base import BaseTraining, run_training
 from autotunenet_bench.types import Event, EventSink, TaskData
@@ -59,15 +60,16 @@ class SearchTraining(BaseTraining):
     Args:
         spec: What to run; its controller is an offline search.
         data: The task's data, untouched by any regime.
+        device: What it is computed on.
     """
 
-    def __init__(self, spec: RunSpec, data: TaskData) -> None:
+    def __init__(self, spec: RunSpec, data: TaskData, device: Device = CPU) -> None:
         if not isinstance(spec.controller, OfflineConfig):
             raise ValueError(
                 f"{spec.controller.name} is no offline search; autotunenet_bench.runners.run picks the runner"
             )
         self._config = spec.controller
-        super().__init__(spec, data)
+        super().__init__(spec, data, device)
         self._plan = self._config.plan(spec.num_epochs)
         self._first_weights = copy.deepcopy(self._workload.model.state_dict())
         self._initial = self._run.get_hyperparams()

@@ -12,6 +12,7 @@ from autotunenet_bench.config import RunSpec
 from autotunenet_bench.controllers.base import ControllerConfig
 from autotunenet_bench.controllers.stepping import Stepping
 from autotunenet_bench.data import DataSource, stream_seed
+from autotunenet_bench.device import CPU, Device
 from autotunenet_bench.results import RunFolder
 from autotunenet_bench.runners.base import BaseTraining, run_training
 from autotunenet_bench.types import EventSink, TaskData
@@ -35,15 +36,16 @@ class Training(BaseTraining):
     Args:
         spec: What to run; its controller is an online one.
         data: The task's data, untouched by any regime.
+        device: What it is computed on.
     """
 
-    def __init__(self, spec: RunSpec, data: TaskData) -> None:
+    def __init__(self, spec: RunSpec, data: TaskData, device: Device = CPU) -> None:
         if not isinstance(spec.controller, ControllerConfig):
             raise ValueError(
                 f"{spec.controller.name} is no online method; autotunenet_bench.runners.run picks the runner"
             )
         self._config = spec.controller
-        super().__init__(spec, data)
+        super().__init__(spec, data, device)
         self._tuner = self._config.build_tuner(
             self._run, self._horizon, self._space, stream_seed(spec.seed, "controller"), history_size=HISTORY_SIZE
         )

@@ -1,0 +1,118 @@
+"""The one place that knows of devices: where a run's model lies, its precision, its random streams and its memory.
+
+Everything else hands over CPU tensors and does not ask. Data, and whatever a regime makes of them, stay in the host's
+memory; a batch goes to the device on its way to the model. Hyperparameters, decisions and results are on the host.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from autotunenet_bench.types import Batch, Batches
+
+
+def has_cuda() -> bool:
+    """Return whether torch finds a CUDA GPU that it can use."""
+    return torch.cuda.is_available()
+
+
+@dataclass(frozen=True)
+class Device:
+    """What one run is computed on.
+
+    Two runs of one spec are equal bit for bit on the CPU. On a GPU deterministic cuDNN kernels are chosen, but other
+    kernels may add up in another order each time, and so last digits may differ.
+
+    Args:
+        kind: Where the model lies.
+        precision: "bfloat16": of the passes that autocast allows; weights, gradients and optimizer stay float32.
+        compiles: Whether the model's passes go through `torch.compile`.
+    """
+
+    kind: Literal["cpu", "cuda"] = "cpu"
+    precision: Literal["float32", "bfloat16"] = "float32"
+    compiles: bool = False
+
+    @contextmanager
+    def running(self, seed: int) -> Iterator[None]:
+        """Draw from streams of `seed` in here, with kernels that give equal results; afterwards all is as it was."""
+        is_cuda = self.kind == "cuda"
+        # Not torch.manual_seed: it seeds every accelerator, also those that fork_rng does not guard.
+        with torch.random.fork_rng(devices=[torch.cuda.current_device()] if is_cuda else []):
+            torch.default_generator.manual_seed(seed)
+            if not is_cuda:
+                yield
+                return
+            torch.cuda.manual_seed(seed)
+            torch.cuda.reset_peak_memory_stats()
+            cudnn = torch.backends.cudnn
+            before = cudnn.benchmark, cudnn.deterministic
+            cudnn.benchmark, cudnn.deterministic = False, True
+            try:
+                yield
+            finally:
+                cudnn.benchmark, cudnn.deterministic = before
+
+    def place(self, model: nn.Module) -> None:
+        """Move a fresh model to the device, and compile it where that is asked for; both in place.
+
+        An optimizer that was made for it keeps its parameters. A copy of the model is not a compiled one.
+        """
+        model.to(self.kind)
+        if self.compiles:
+            model.compile()
+
+    def feed(self, batches: Batches) -> Batches:
+        """Return the same batches, each moved to the device when its turn comes."""
+        return batches if self.kind == "cpu" else _Moved(batches, self.kind)
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Pass the model in the run's precision in here. Not for backward: gradients follow the pass by themselves."""
+        if self.precision == "float32":
+            return nullcontext()
+        return torch.autocast(self.kind, dtype=torch.bfloat16)
+
+    def random_state(self) -> dict[str, torch.Tensor]:
+        """Return the state of the generators that `running` has seeded."""
+        state = {"rng": torch.get_rng_state()}
+        return {**state, "cuda_rng": torch.cuda.get_rng_state()} if self.kind == "cuda" else state
+
+    def set_random_state(self, state: dict[str, torch.Tensor]) -> None:
+        """Go on from a state that `random_state` has returned; other keys are passed over."""
+        torch.set_rng_state(state["rng"])
+        if self.kind == "cuda":
+            torch.cuda.set_rng_state(state["cuda_rng"])
+
+    def facts(self) -> dict[str, Any]:
+        """Return which GPU this is, for the results; empty on the CPU."""
+        if self.kind == "cpu":
+            return {}
+        return {"device": {"name": torch.cuda.get_device_name(), "cuda": torch.version.cuda}}
+
+    def peak_memory(self) -> dict[str, int]:
+        """Return the most that was held on the GPU since `running` began, in bytes; empty on the CPU."""
+        return {} if self.kind == "cpu" else {"peak_device_memory_bytes": torch.cuda.max_memory_allocated()}
+
+
+CPU = Device()
+"""What is computed on where nothing is said."""
+
+
+class _Moved:
+    """A stream of batches that lie on a device."""
+
+    def __init__(self, batches: Batches, device: str) -> None:
+        self._batches, self._device = batches, device
+
+    def epoch(self, epoch: int) -> Iterator[Batch]:
+        for inputs, targets in self._batches.epoch(epoch):
+            yield inputs.to(self._device), targets.to(self._device)
+
+    def __len__(self) -> int:
+        return len(self._batches)

@@ -1,0 +1,182 @@
+"""On what a run is computed: said in the config, stored in the spec, handled in one place."""
+
+import json
+
+import pytest
+import torch
+from torch import nn
+
+from autotunenet_bench import runners
+from autotunenet_bench.config import ConfigError, RunSpec, parse_config
+from autotunenet_bench.config.compute import Compute
+from autotunenet_bench.data import DataSource, TensorBatches
+from autotunenet_bench.device import CPU, Device, has_cuda
+from autotunenet_bench.results import RunFolder
+from autotunenet_bench.suite import resolve
+from autotunenet_bench.tasks import DigitsMlp
+
+SOURCE = DataSource()
+
+
+def spec_of(compute=""):
+    text = "{task: digits_mlp, regime: stationary, controller: autotunenet, num_epochs: 3, seeds: [0]"
+    (spec,) = resolve(parse_config(f"{text}, compute: {{{compute}}}}}", "a.yaml"), SOURCE)
+    return spec
+
+
+def rows(folder):
+    return [{key: value for key, value in event.items() if key != "clock"} for event in folder.events()]
+
+
+@pytest.fixture
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def test_a_run_on_the_cpu_keeps_the_id_it_had_before_there_was_a_choice():
+    spec = spec_of()
+    assert "compute" not in spec.model_dump(mode="json")
+    assert spec_of("device: cpu, precision: float32").run_id == spec.run_id
+
+
+def test_what_a_spec_says_of_it_is_read_back():
+    spec = spec_of("precision: bfloat16, compile: true")
+    assert spec.model_dump(mode="json")["compute"] == {"precision": "bfloat16", "compile": True}
+    assert RunSpec.model_validate_json(spec.model_dump_json()) == spec
+    assert len({spec_of(one).run_id for one in ("", "precision: bfloat16", "compile: true")}) == 3
+
+
+def test_auto_is_stored_as_what_it_came_to():
+    assert spec_of("device: auto").compute.device == ("cuda" if has_cuda() else "cpu")
+
+
+@pytest.mark.skipif(has_cuda(), reason="there is a GPU here")
+def test_a_gpu_that_is_not_there_is_refused_before_the_first_run():
+    with pytest.raises(ConfigError, match=r"compute.device: cuda is asked for, .* set compute.device to auto or cpu"):
+        spec_of("device: cuda")
+
+
+@pytest.mark.skipif(has_cuda(), reason="there is a GPU here")
+def test_a_run_of_a_gpu_is_not_continued_without_one(tmp_path, one_thread):
+    stored = json.loads(spec_of().model_dump_json()) | {"compute": {"device": "cuda"}}
+    with pytest.raises(ValueError, match="no CUDA GPU"):
+        runners.run(RunSpec.model_validate_json(json.dumps(stored)), SOURCE, RunFolder(tmp_path / "run"))
+
+
+def test_an_unknown_device_is_named_with_those_that_exist():
+    with pytest.raises(ConfigError, match="must be one of auto, cpu, cuda"):
+        spec_of("device: gpu")
+
+
+class Spied(DigitsMlp):
+    """Takes note of the types that the model's last layer returns."""
+
+    def build_model(self) -> nn.Module:
+        model = super().build_model()
+        model.seen = set()
+        model[-1].register_forward_hook(lambda module, inputs, outputs: model.seen.add(outputs.dtype))
+        return model
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("float32", torch.float32), ("bfloat16", torch.bfloat16)])
+def test_the_precision_is_that_of_the_passes_and_not_of_the_weights(precision, dtype):
+    task = Spied()
+    data, info = task.load(SOURCE)
+    spec = spec_of().model_copy(update={"task": task, "data": info})
+    training = runners.online.Training(spec, data, Device("cpu", precision))
+    training.run_epoch()
+    model = training._workload.model
+    assert model.seen == {dtype}  # in training and in the validation alike
+    assert {value.dtype for value in model.state_dict().values()} == {torch.float32}
+
+
+def test_a_run_in_bfloat16_resumes_bit_for_bit(tmp_path, one_thread):
+    spec = spec_of("precision: bfloat16")
+
+    def cut(event):
+        if event.get("epoch") == 2:
+            raise InterruptedError
+
+    whole, parted = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "parted")
+    runners.run(spec, SOURCE, whole)
+    with pytest.raises(InterruptedError):
+        runners.run(spec, SOURCE, parted, cut)
+    runners.run(spec, SOURCE, parted)
+    assert rows(parted) == rows(whole)
+
+
+@pytest.mark.slow
+def test_a_compiled_model_trains_alike_and_is_compiled_once(one_thread):
+    task = DigitsMlp(batch_size=479)  # 3 batches of one shape
+    data, info = task.load(SOURCE)
+    spec = spec_of().model_copy(update={"task": task, "data": info})
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    plain, compiled = (runners.online.Training(spec, data, Device(compiles=choice)) for choice in (False, True))
+    for _ in range(3):
+        expected, found = (training.run_epoch() for training in (plain, compiled))
+        assert found[-1].get("losses", found[0].get("losses")) == pytest.approx(
+            expected[-1].get("losses", expected[0].get("losses")), rel=1e-4
+        )
+    assert plain.state_dict()["passes"] == compiled.state_dict()["passes"] == 9
+    # One graph for training and one for evaluation; a counter inside of them would have made one for every pass.
+    assert 2 <= torch._dynamo.utils.counters["stats"]["unique_graphs"] <= 4
+    assert list(plain.state_dict()["model"]) == list(compiled.state_dict()["model"])
+
+
+def test_running_draws_from_its_own_seed_and_leaves_all_as_it_was():
+    before = torch.get_rng_state(), torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic
+    with CPU.running(7):
+        first = torch.rand(3)
+        state = CPU.random_state()
+        expected = torch.rand(3)
+        CPU.set_random_state({**state, "epoch": 3})
+        assert torch.equal(torch.rand(3), expected)
+    with CPU.running(7):
+        assert torch.equal(torch.rand(3), first)
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert before[1:] == (torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic)
+
+
+def test_every_batch_goes_to_the_device_and_the_data_stay():
+    batches = TensorBatches(torch.arange(5.0), torch.arange(5), batch_size=2)
+    moved = Device("meta").feed(batches)  # type: ignore[arg-type]  # a device that every torch has
+    assert {part.device.type for batch in moved.epoch(1) for part in batch} == {"meta"}
+    assert [len(targets) for _, targets in moved.epoch(1)] == [2, 2, 1]
+    assert len(moved) == len(batches) == 3
+    assert batches.inputs.device.type == "cpu"
+    assert CPU.feed(batches) is batches
+
+
+def test_placing_keeps_the_parameters_that_an_optimizer_has():
+    model = nn.Linear(3, 2)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    Device().place(model)
+    assert optimizer.param_groups[0]["params"][0] is model.weight
+
+
+@pytest.mark.skipif(not has_cuda(), reason="needs a GPU")
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_run_on_a_gpu_resumes_and_says_what_it_ran_on(precision, tmp_path, one_thread):
+    spec = spec_of(f"device: cuda, precision: {precision}")
+    folder = RunFolder(tmp_path / "run")
+
+    def cut(event):
+        if event.get("epoch") == 2:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        runners.run(spec, SOURCE, folder, cut)
+    runners.run(spec, SOURCE, folder)
+    events = list(folder.events())
+    assert events[0]["device"]["name"] == torch.cuda.get_device_name()
+    assert events[-1]["clock"]["peak_device_memory_bytes"] > 0
+    assert [event["epoch"] for event in events if event["event"] == "epoch"] == [1, 2, 3]
+
+
+def test_compute_in_words_of_the_schema():
+    assert Compute().model_dump() == {}
+    assert Compute(device="auto").resolved().device in ("cpu", "cuda")
