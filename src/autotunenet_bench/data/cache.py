@@ -16,9 +16,9 @@ import secrets
 import shutil
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +39,7 @@ _NAME = re.compile(r"[a-z0-9_][a-z0-9_-]*")
 
 _log = logging.getLogger(__name__)
 _verified: set[tuple[str, int, int, int]] = set()  # files whose content this process has read and found right
-_warned: set[Path] = set()  # caches that this process has found to be of no use
+_warned: set[str] = set()  # caches that this process has found to be of no use, as the variable names them
 
 
 class _BadEntryError(Exception):
@@ -51,6 +51,9 @@ def cache_dir() -> Path:
 
     That is ``AUTOTUNENET_CACHE_DIR``, else ``autotunenet`` in ``XDG_CACHE_HOME``, else in the platform's usual place:
     ``~/.cache``, on macOS ``~/Library/Caches``, on Windows ``%LOCALAPPDATA%``.
+
+    Raises:
+        RuntimeError: If none of these is set and the user has no home.
     """
     if folder := os.environ.get(CACHE_DIR_VARIABLE, "").strip():
         return Path(folder).expanduser().absolute()
@@ -85,20 +88,34 @@ def cached_arrays(name: str, key: Mapping[str, Any], build: Callable[[], Arrays]
     _check_names(name)
     key = json.loads(json.dumps(dict(key), sort_keys=True))  # as it comes back from the manifest
     digest = hashlib.sha256(json.dumps([FORMAT_VERSION, name, key], sort_keys=True).encode()).hexdigest()
-    entry = cache_dir() / f"{name}-{digest[:20]}"
-    try:
-        if (found := _open(entry, key)) is not None:
-            return found
-    except (OSError, _BadEntryError):
-        pass  # looked at again under the lock, where nobody is at work on it
     with ExitStack() as stack:
         try:
+            root = cache_dir()
+            entry = root / f"{name}-{digest[:20]}"
+            with suppress(OSError, _BadEntryError):  # looked at again under the lock, where nobody else is at work
+                if (found := _open(entry, key)) is not None:
+                    return found
             entry.mkdir(parents=True, exist_ok=True)
             stack.enter_context(locked(entry, wait=True))
-        except OSError as error:
-            _warn_of_no_cache(entry, error)
+        except (OSError, RuntimeError) as error:
+            _warn_of_no_cache(error)
             return _read_only(build())
         return _open_or_build(entry, key, build)
+
+
+class _Writer:
+    """Takes down the size and digest of what was to be written.
+
+    numpy writes into a plain file past Python, and on a full disk it may cut the end off and not say so.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self.size, self.digest = file, 0, hashlib.sha256()
+
+    def write(self, block: bytes) -> int:
+        self.size += len(block)
+        self.digest.update(block)
+        return self._file.write(block)
 
 
 def _open_or_build(entry: Path, key: Mapping[str, Any], build: Callable[[], Arrays]) -> Arrays:
@@ -108,13 +125,14 @@ def _open_or_build(entry: Path, key: Mapping[str, Any], build: Callable[[], Arra
             return found
     except (OSError, _BadEntryError) as error:
         _log.warning("the cache entry %s is damaged and is built again: %s", entry, error)
+    _log.info("building the cache entry %s", entry)
     arrays = build()
     _check_names(*arrays)
     try:
         _write(entry, key, arrays)
         found = _open(entry, key)
     except (OSError, _BadEntryError) as error:
-        _warn_of_no_cache(entry, error)
+        _warn_of_no_cache(error)
         return _read_only(arrays)
     return _read_only(arrays) if found is None else found  # None: somebody has cleared the cache just now
 
@@ -143,7 +161,10 @@ def _open_array(path: Path, size: int, sha256: str) -> NDArray[Any]:
         if (found := _sha256(path)) != sha256:
             raise _BadEntryError(f"{path} has the SHA-256 {found} instead of {sha256}")
         _verified.add(seen)
-    array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    try:
+        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except ValueError as error:
+        raise _BadEntryError(f"{path} cannot be read ({error})") from error
     return array.view(np.ndarray)
 
 
@@ -157,12 +178,12 @@ def _write(entry: Path, key: Mapping[str, Any], arrays: Arrays) -> None:
     try:
         files = {}
         for name, array in arrays.items():
-            path = building / f"{name}.npy"
-            with path.open("wb") as file:
-                np.save(file, array, allow_pickle=False)
+            with (building / f"{name}.npy").open("wb") as file:
+                writer = _Writer(file)
+                np.save(writer, array, allow_pickle=False)
                 file.flush()
                 os.fsync(file.fileno())
-            files[name] = {"size": path.stat().st_size, "sha256": _sha256(path)}
+            files[name] = {"size": writer.size, "sha256": writer.digest.hexdigest()}
         with (building / _MANIFEST).open("w", encoding="utf-8") as text:
             json.dump({"format_version": FORMAT_VERSION, "key": key, "arrays": files}, text, indent=2)
             text.flush()
@@ -176,14 +197,13 @@ def _write(entry: Path, key: Mapping[str, Any], arrays: Arrays) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Have the names in a folder on disk, where the system can do that."""
-    if sys.platform == "win32":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    """Have the names in a folder on disk, where the system can do that: Windows and some network disks cannot."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _sha256(path: Path) -> str:
@@ -206,14 +226,14 @@ def _read_only(arrays: Arrays) -> Arrays:
     return arrays
 
 
-def _warn_of_no_cache(entry: Path, error: Exception) -> None:
-    if entry.parent in _warned:
+def _warn_of_no_cache(error: Exception) -> None:
+    place = os.environ.get(CACHE_DIR_VARIABLE, "")
+    if place in _warned:
         return
-    _warned.add(entry.parent)
+    _warned.add(place)
     _log.warning(
-        "the cache %s cannot be used (%s): data are decoded anew in every process and held in its memory; make room "
-        "there, make it writable, or name another folder in %s",
-        entry.parent,
+        "decoded data cannot be kept in the cache (%s): every process decodes them anew and holds them in its memory; "
+        "make room, make the folder writable, or name another one in %s",
         error,
         CACHE_DIR_VARIABLE,
     )

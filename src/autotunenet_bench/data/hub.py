@@ -32,8 +32,8 @@ def download(repo: HubRepo) -> Path:
     """Fetch the training and test files of a data set into the Hub's own cache; offline, take them from there.
 
     The client shows its progress and heeds ``HF_HUB_OFFLINE``, ``HF_HOME`` and the like. The package `datasets` would
-    fetch the same files through the same client, convert them into a second copy in a cache of its own, and bring four
-    times as many packages: all that is needed of it is reading parquet, which pyarrow does.
+    fetch the same files through the same client, keep a second copy of them in a cache of its own, and bring a dozen
+    more packages; all that is left for it to do is reading parquet, which pyarrow does.
 
     Returns:
         The folder with the parquet files.

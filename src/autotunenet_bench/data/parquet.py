@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +38,7 @@ class ImageColumn:
     """
 
     name: str
-    mode: str
+    mode: Literal["L", "RGB"]
     size: tuple[int, int]
     num_classes: int
 
