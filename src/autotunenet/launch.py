@@ -17,9 +17,10 @@ class Launch(LaunchSearch):
     """Tries learning rates in the running training, keeps what they learn, and takes back what they break.
 
     The first `num_calibration` steps hardly move: they measure the loss where the training starts, and how much it
-    varies from batch to batch. So few losses may all be low by chance, and every trial would seem to raise the loss.
-    Therefore the first loss of each further trial from there, which no lr has touched yet, and the losses of trials
-    that teach nothing are counted in. Then trials of at most `window` steps follow, the first at the user's lr.
+    varies from batch to batch. Where that is more than a tenth of its level, three times as many are taken. So few
+    losses may all be low by chance, and every trial would seem to raise the loss. Therefore the first loss of each
+    further trial from there, which no lr has touched yet, and the losses of trials that teach nothing are counted in.
+    Then trials of at most `window` steps follow, the first at the user's lr.
 
     * A trial fails when the loss rises by more than its noise explains. What it did is taken back.
     * A trial that does no harm is kept, and the next lr is `grow` times larger, or lies between the largest that passed
@@ -27,6 +28,9 @@ class Launch(LaunchSearch):
       faster than the one before it, else that one is the answer. Half a trial is enough while nothing is learned.
     * Where even the first trial fails, lr falls by `shrink` until a trial survives. That one still is too high, so the
       climb starts a factor `down` below it, from the first state.
+
+    Where the first losses vary by more than a quarter of their level, an lr that breaks the network by and by cannot be
+    told from a good one. Then nothing above the user's lr is tried: it is the answer, unless it fails.
 
     Where the user's lr learns, and the next larger one fails or learns slower, it is near the edge, and may well be too
     high. Then a quarter of it starts from the first state as well: if that brings the loss down by three quarters as
@@ -85,10 +89,11 @@ class Launch(LaunchSearch):
         num = len(self._losses)
         level = mean(self._losses[-self.window :])
         error = self._noise / math.sqrt(self.window)
-        if self._has_learned and self.peak <= 1.01 * self._first_lr:
+        is_own = self.peak > 0.99 * self._first_lr
+        if self.peak <= 1.01 * self._first_lr and (self._has_learned or (self._is_blind and is_own)):
             whose = "user's own lr" if self._first_lr == self._user_lr else "lr that the search began with"
-            is_own = self.peak > 0.99 * self._first_lr
-            return self._end_proof(f"It is {'' if is_own else 'smaller than '}the {whose}, and it learns.")
+            why = "it learns" if self._has_learned else "the losses vary too much to doubt it"
+            return self._end_proof(f"It is {'' if is_own else 'smaller than '}the {whose}, and {why}.")
         if level < self._initial - max(0.1 * abs(self._initial), 3 * error):
             return self._end_proof("The loss has come down: the lr is proven.")
         before = mean(self._losses[-2 * self.window : -self.window]) if num >= 2 * self.window else math.inf

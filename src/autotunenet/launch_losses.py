@@ -27,6 +27,7 @@ class LaunchLosses(PlainState):
         "_reference",
         "_good",
         "_has_learned",
+        "_is_blind",
     )
 
     def __init__(self) -> None:
@@ -38,6 +39,7 @@ class LaunchLosses(PlainState):
         self._reference = math.nan  # level that a trial starts from
         self._good = 0.0  # largest lr that passed; 0: none
         self._has_learned = False
+        self._is_blind = False  # the noise hides what an lr does, unless it breaks everything
 
     def _count_in(self, losses: Sequence[float]) -> None:
         """Measure level and noise where the training starts once more, with these losses too."""
@@ -50,12 +52,22 @@ class LaunchLosses(PlainState):
         # Few losses tell little of their noise: the factor is that of the 1 % quantiles of Student's t and the normal.
         self._noise = max((1 + 2 / (num - 2)) * spread, 0.01 * self._scale)
 
+    def _relative_spread(self) -> float:
+        """Standard deviation of the trial's losses as a share of their level; infinite where that is zero."""
+        if len(self._losses) < 2:
+            return 0.0
+        level = mean(self._losses)
+        spread = math.sqrt(sum((v - level) * (v - level) for v in self._losses) / (len(self._losses) - 1))
+        return spread / abs(level) if level else (math.inf if spread else 0.0)
+
     def _jump(self) -> float:
         """By how much a single loss must exceed the level to fail a trial."""
         return max(0.5 * abs(self._reference), 8 * self._noise) + 0.05 * self._scale
 
     def _is_failing(self) -> bool:
         loss, level = self._losses[-1], self._reference
+        if self._is_blind and math.isfinite(loss):  # a single one may be ten times the level by chance
+            return len(self._losses) >= 3 and min(self._losses[-3:]) > level + self._noise
         if not math.isfinite(loss) or loss > level + self._jump():
             return True
         if len(self._losses) < 2:

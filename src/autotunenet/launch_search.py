@@ -29,6 +29,16 @@ was good, with two exceptions in fifteen.
 _AS_MUCH = 0.75
 """A quarter of an lr that brings the loss down by this share of what the lr itself did is the better choice."""
 
+_UNSTEADY = 0.1
+"""Spread of the first losses, as a share of their level, from which on more of them are measured."""
+
+_BLIND = 0.25
+"""Spread of the first losses, as a share of their level, above which no lr larger than the user's is tried.
+
+A trial's twelve losses then tell their level to no better than a seventh, and an lr that breaks the network by and by
+passes. With losses of an MLP under log-normal noise, from a good lr: no harm at 0.2, the final loss tripled at 0.3.
+"""
+
 _MAX_SPOILT = 4
 """First losses of a trial in a row that are not finite, after which the state that was kept is to blame."""
 
@@ -196,10 +206,14 @@ class LaunchSearch(LaunchLosses):
         if not math.isfinite(loss):
             return self._wait(loss)
         self._losses.append(loss)
-        if len(self._losses) < self.num_calibration:
+        num, spread = len(self._losses), self._relative_spread()
+        if num < self.num_calibration or (spread > _UNSTEADY and num < 3 * self.num_calibration):
             return Move.GO_ON
         self._count_in(self._losses)
         self.reason = f"The loss starts at {self._initial:.4g}, give or take {self._noise:.2g} a batch."
+        if spread > _BLIND:
+            self.reason += f" That hides what a larger lr would break: none above {self._first_lr:.3g} is tried."
+            self._high, self._is_patient, self._is_blind = self._first_lr, True, True
         if self._first_lr != self._user_lr:
             self.reason += (
                 f" lr {self._user_lr:.3g} is outside of the space: the search begins at {self._first_lr:.3g}."
