@@ -15,13 +15,15 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
 
 from autotunenet_bench.data.batches import TensorBatches
 from autotunenet_bench.data.hub import download, find_shards, read_shards
 from autotunenet_bench.data.idx import find_idx, read_idx_pair
 from autotunenet_bench.data.images import LabelledImages
 from autotunenet_bench.data.source import DATA_DIR_VARIABLE, DataError, DataSource
-from autotunenet_bench.data.splits import three_way_split
+from autotunenet_bench.data.splits import stratified_share, three_way_split
 from autotunenet_bench.types import DataInfo, TaskData
 
 MEAN, STD = 0.1307, 0.3081
@@ -59,7 +61,9 @@ class Mnist:
     sha256: str
 
 
-def load_mnist(source: DataSource, batch_size: int, num_test: int = 0) -> tuple[TaskData, DataInfo]:
+def load_mnist(
+    source: DataSource, batch_size: int, num_test: int = 0, data_fraction: float = 1.0
+) -> tuple[TaskData, DataInfo]:
     """Return MNIST split into training, validation and test batches, all still in the order of the files.
 
     A tenth of the full training set is kept for validation (54,000 / 6,000), a fifth of the small one (4,000 / 1,000).
@@ -70,6 +74,7 @@ def load_mnist(source: DataSource, batch_size: int, num_test: int = 0) -> tuple[
         batch_size: Training examples a step.
         num_test: Of the training examples, how many are kept for the test where the source has no test images; where
             it has them, these are the test and no training example is given up.
+        data_fraction: Share of each part that is used, in (0, 1].
 
     Returns:
         Batches of inputs ``(n, 1, 28, 28)``, float32, normalised, and targets ``(n,)``, int64; and what they are.
@@ -83,9 +88,14 @@ def load_mnist(source: DataSource, batch_size: int, num_test: int = 0) -> tuple[
         parts = three_way_split(mnist.train.labels, num_val, 0 if mnist.test else num_test)
     except ValueError as error:
         raise DataError(f"{mnist.name} from {mnist.source}: {error}; lower num_test of the task") from error
-    train, val, test = (mnist.train.tensors(index, 255, MEAN, STD) for index in parts)
+
+    def tensors(images: LabelledImages, index: NDArray[np.intp]) -> tuple[Tensor, Tensor]:
+        chosen = stratified_share(images.labels[index], data_fraction) if len(index) else slice(None)
+        return images.tensors(index[chosen], 255, MEAN, STD)
+
+    train, val, test = (tensors(mnist.train, index) for index in parts)
     if mnist.test:
-        test = mnist.test.tensors(np.arange(len(mnist.test)), 255, MEAN, STD)
+        test = tensors(mnist.test, np.arange(len(mnist.test)))
     data = TaskData(
         TensorBatches(*train, batch_size),
         TensorBatches(*val, EVAL_BATCH_SIZE),
