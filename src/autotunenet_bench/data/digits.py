@@ -43,9 +43,7 @@ def load_digits(batch_size: int, num_test: int = 0, data_fraction: float = 1.0) 
     except ValueError as error:
         raise DataError(f"scikit-learn's digits: {error}; lower num_test of the task") from error
 
-    train, val, test = (
-        part[stratified_share(digits.labels[part], data_fraction)] if len(part) else part for part in parts
-    )
+    train, val, test = (part[stratified_share(digits.labels[part], data_fraction)] for part in parts)
 
     def batches(index: NDArray[np.intp], size: int) -> TensorBatches:
         inputs, targets = digits.tensors(index, 16, MEAN, STD)

@@ -71,7 +71,7 @@ def stratified_share(labels: NDArray[np.uint8], fraction: float) -> NDArray[np.i
     """Choose a share of the examples, of every class alike; the same ones every time.
 
     Args:
-        labels: Shape ``(n,)``, n at least 1.
+        labels: Shape ``(n,)``, n from 0.
         fraction: In (0, 1]; of n examples ``fraction * n`` are chosen, rounded to the nearest, but at least one.
 
     Returns:
@@ -85,7 +85,7 @@ def stratified_share(labels: NDArray[np.uint8], fraction: float) -> NDArray[np.i
     """
     if not 0 < fraction <= 1:
         raise ValueError(f"a share of the data must lie in (0, 1], got {fraction}")
-    num_chosen = max(1, round(fraction * len(labels)))
+    num_chosen = min(len(labels), max(1, round(fraction * len(labels))))
     return np.arange(len(labels)) if num_chosen == len(labels) else stratified_split(labels, num_chosen)[1]
 
 
