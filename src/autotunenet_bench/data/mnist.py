@@ -20,7 +20,7 @@ from autotunenet_bench.data.hub import HubRepo
 from autotunenet_bench.data.idx import find_idx, read_idx_pair
 from autotunenet_bench.data.images import ImageSet, LabelledImages
 from autotunenet_bench.data.parquet import ImageColumn, read_images
-from autotunenet_bench.data.resolving import Places, Shards, resolve, split
+from autotunenet_bench.data.resolving import Places, Shards, parts_of, resolve
 from autotunenet_bench.data.source import DataError, DataSource
 from autotunenet_bench.types import DataInfo, TaskData
 
@@ -44,7 +44,9 @@ EVAL_BATCH_SIZE = 250
 _VAL_SHARE = {"mnist": 0.1, "mnist-like": 0.1, "mnist-5k": 0.2}
 
 
-def load_mnist(source: DataSource, batch_size: int, num_test: int = 0) -> tuple[TaskData, DataInfo]:
+def load_mnist(
+    source: DataSource, batch_size: int, num_test: int = 0, data_fraction: float = 1.0
+) -> tuple[TaskData, DataInfo]:
     """Return MNIST split into training, validation and test batches, all still in the order of the files.
 
     A tenth of the full training set is kept for validation (54,000 / 6,000), a fifth of the small one (4,000 / 1,000).
@@ -55,6 +57,7 @@ def load_mnist(source: DataSource, batch_size: int, num_test: int = 0) -> tuple[
         batch_size: Training examples a step.
         num_test: Of the training examples, how many are kept for the test where the source has no test images; where
             it has them, these are the test and no training example is given up.
+        data_fraction: Share of each part that is used, in (0, 1].
 
     Returns:
         Batches of inputs ``(n, 1, 28, 28)``, float32, normalised, and targets ``(n,)``, int64; and what they are.
@@ -63,10 +66,9 @@ def load_mnist(source: DataSource, batch_size: int, num_test: int = 0) -> tuple[
         DataError: If the data asked for is missing or damaged.
     """
     mnist = decode_mnist(source)
-    parts = split(mnist, _VAL_SHARE[mnist.name], num_test)
-    train, val, test = (mnist.train.tensors(index, 255, MEAN, STD) for index in parts)
-    if mnist.test:
-        test = mnist.test.tensors(np.arange(len(mnist.test)), 255, MEAN, STD)
+    parts = parts_of(mnist, _VAL_SHARE[mnist.name], num_test, data_fraction)
+    sources = (mnist.train, mnist.train, mnist.test or mnist.train)
+    train, val, test = (images.tensors(index, 255, MEAN, STD) for images, index in zip(sources, parts, strict=True))
     data = TaskData(
         TensorBatches(*train, batch_size),
         TensorBatches(*val, EVAL_BATCH_SIZE),

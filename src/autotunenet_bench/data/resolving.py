@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from autotunenet_bench.data.hub import HubRepo, download
 from autotunenet_bench.data.parquet import find_shards
 from autotunenet_bench.data.source import DATA_DIR_VARIABLE, DataError, DataSource
-from autotunenet_bench.data.splits import three_way_split
+from autotunenet_bench.data.splits import stratified_share, three_way_split
 
 
 class Examples(Sized, Protocol):
@@ -149,6 +149,28 @@ def split(data: DataSet, val_share: float, num_test: int = 0) -> tuple[NDArray[n
         return three_way_split(data.train.labels, num_val, 0 if data.test else num_test)
     except ValueError as error:
         raise DataError(f"{data.name} from {data.source}: {error}; lower num_test of the task") from error
+
+
+def parts_of(data: DataSet, val_share: float, num_test: int, fraction: float) -> tuple[NDArray[np.intp], ...]:
+    """Share a data set out to training, validation and test, and take a fraction of each part, of every class alike.
+
+    Args:
+        data: As for `split`.
+        val_share: As for `split`.
+        num_test: As for `split`.
+        fraction: Share of each part that is used, in (0, 1].
+
+    Returns:
+        Indices of the training and the validation examples, into `data.train`, and of the test examples, into
+        `data.test`, or into `data.train` too where there is none.
+
+    Raises:
+        DataError: As `split`.
+    """
+    train, val, test = split(data, val_share, num_test)
+    labels = data.train.labels
+    kept = [part[stratified_share(labels[part], fraction)] for part in (train, val, test)]
+    return (*kept[:2], stratified_share(data.test.labels, fraction)) if data.test else tuple(kept)
 
 
 def _from_folder(

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 import random
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from autotunenet_bench.data import DataSource, TensorBatches
-from autotunenet_bench.data.batches import as_tensor_batches
+from autotunenet_bench.data import DataSource, as_tensor_batches
 from autotunenet_bench.tasks.base import Task
 from autotunenet_bench.testing.members import MEMBER_RULES
 from autotunenet_bench.testing.rules import Rule, Subject, generators_left_alone, generators_put_back, hold, require
@@ -50,6 +50,19 @@ def loads_the_same_again(subject: Subject) -> None:
         require(torch.equal(a.targets, b.targets), f"the {part} targets differ")
 
 
+def a_fraction_is_a_fraction(subject: Subject) -> None:
+    """Of `data_fraction` 0.5 half of the training and of the validation examples are loaded, from the same data."""
+    _, info = _loaded(subject)
+    task = subject.make(data_fraction=subject.make().data_fraction / 2)
+    data, half = task.load(subject.source)
+    require(half.sha256 == info.sha256, f"the digest is {half.sha256}, that of all data {info.sha256}")
+    told, all_of = (half.num_train, half.num_val), (info.num_train, info.num_val)
+    is_half = all(abs(2 * few - many) <= 2 for few, many in zip(told, all_of, strict=True))
+    require(is_half, f"of {all_of} training and validation examples {told} are told")
+    found = tuple(as_tensor_batches(part, task.name).num_examples for part in (data.train, data.val))
+    require(found == told, f"told are {told} training and validation examples, there are {found}")
+
+
 def one_seed_is_one_run(subject: Subject) -> None:
     """Equal seeds give equal weights and losses, other seeds others."""
     runs = []
@@ -76,7 +89,7 @@ def builds_share_nothing(subject: Subject) -> None:
 
 
 def global_generators_do_not_matter(subject: Subject) -> None:
-    """The global random generators are neither touched nor used, in building, training and evaluating."""
+    """The global random generators are neither touched nor used; in training torch's is, which a run has seeded."""
     built = []
     with generators_put_back():
         for seed in (1, 2):
@@ -149,8 +162,8 @@ def _loaded(subject: Subject) -> tuple[Any, DataInfo]:
 def _few(subject: Subject) -> Any:
     """Return a few batches of the task's data, to train on."""
     data, _ = _loaded(subject)
-    train = data.train
-    few = TensorBatches(train.inputs[:NUM_EXAMPLES], train.targets[:NUM_EXAMPLES], subject.make().batch_size)
+    train = as_tensor_batches(data.train, subject.make().name)
+    few = replace(train, inputs=train.inputs[:NUM_EXAMPLES], targets=train.targets[:NUM_EXAMPLES])
     return TaskData(few, data.val)
 
 
@@ -160,14 +173,17 @@ def _built(subject: Subject, seed: int) -> tuple[Task, Any]:
 
 
 def _train(task: Task, workload: Workload) -> list[float]:
-    """Train for one epoch without any tuner; return the losses."""
+    """Train for one epoch without any tuner; return the losses. As in a run, dropout finds torch's generator seeded."""
     losses = []
-    for batch in workload.data.train.epoch(1):
-        loss = task.loss(workload.model, batch)
-        workload.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        workload.optimizer.step()
-        losses.append(loss.item())
+    workload.model.train()
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)
+        for batch in workload.data.train.epoch(1):
+            loss = task.loss(workload.model, batch)
+            workload.optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            workload.optimizer.step()
+            losses.append(loss.item())
     return losses
 
 
@@ -180,6 +196,7 @@ TASK_RULES = (
     Rule(defaults_lie_in_the_space, "widen space, or change defaults"),
     Rule(data_are_what_their_info_says, "count what load() returns, and hand its batch_size on"),
     Rule(loads_the_same_again, "load() must draw nothing and keep nothing; hash pixels and labels as decoded"),
+    Rule(a_fraction_is_a_fraction, "take the examples that data.splits.stratified_share() chooses of each part"),
     Rule(one_seed_is_one_run, "draw initial weights in build_model() from torch's global generator and nowhere else"),
     Rule(builds_share_nothing, "make the network in build_model(), and copy what you change of the data"),
     Rule(global_generators_do_not_matter, "draw in build_model() only, where the seed is set for you"),
