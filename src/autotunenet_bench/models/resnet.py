@@ -24,14 +24,17 @@ class ResNet(nn.Module):
         widths: Channels of each stage, at least one.
         blocks_per_stage: Basic blocks of each stage, at least 1.
         num_classes: Logits that come out.
+        stem_stride: By which the stem divides height and width already; 1 in the paper.
 
     >>> ResNet((4, 8), 1)(torch.zeros(2, 3, 32, 32)).shape
     torch.Size([2, 10])
     """
 
-    def __init__(self, widths: Sequence[int], blocks_per_stage: int, num_classes: int = 10) -> None:
+    def __init__(
+        self, widths: Sequence[int], blocks_per_stage: int, num_classes: int = 10, stem_stride: int = 1
+    ) -> None:
         super().__init__()
-        self.stem = nn.Sequential(_conv3(3, widths[0], stride=1), nn.BatchNorm2d(widths[0]), nn.ReLU())
+        self.stem = nn.Sequential(_conv3(3, widths[0], stem_stride), nn.BatchNorm2d(widths[0]), nn.ReLU())
         blocks: list[nn.Module] = []
         for before, width in zip((widths[0], *widths), widths, strict=False):
             stride = 1 if not blocks else 2
