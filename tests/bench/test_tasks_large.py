@@ -134,18 +134,18 @@ def resnet(widths, blocks, first):
 
 
 @pytest.mark.parametrize(
-    ("task", "widths", "blocks", "first", "num", "forward"),
+    ("task", "sizes", "num", "forward"),
     [
-        pytest.param(Cifar10ResNet18(), (64, 128, 256, 512), 2, 32, 2, 1_110_845_440, marks=pytest.mark.slow),
-        (Cifar10ResNet18Small(), (16, 32, 64), 1, 16, 3, 6_251_776),
+        pytest.param(Cifar10ResNet18(), ((64, 128, 256, 512), 2, 32), 2, 1_110_845_440, marks=pytest.mark.slow),
+        (Cifar10ResNet18Small(), ((16, 32, 64), 1, 16), 3, 6_251_776),
     ],
     ids=["resnet18", "resnet8"],
 )
-def test_the_operations_of_the_residual_networks(task, widths, blocks, first, num, forward):
+def test_the_operations_of_the_residual_networks(task, sizes, num, forward):
     batches = TensorBatches(torch.randn(num, 3, 32, 32), torch.arange(num) % 10, batch_size=num)
     with torch.random.fork_rng(devices=[]):
         flops = measure_flops(task, task.build_model(), TaskData(batches, batches))
-    stem, rest = resnet(widths, blocks, first)
+    stem, rest = resnet(*sizes)
     assert stem + rest == forward
     assert flops.evaluation == num * (stem + rest)
     assert flops.train_epoch == num * (2 * stem + 3 * rest)  # nobody asks for the gradient of the images
