@@ -1,8 +1,8 @@
-"""What a suite asks, and what it does when the whole of the data is there."""
+"""What a suite asks, and what is put over its config for another size."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -54,5 +54,47 @@ class Full(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    num_epochs: NumEpochs | None = Field(None, description="passes over the whole of the training data")
-    seeds: Seeds | None = Field(None, description="seeds on the whole of the data")
+    num_epochs: NumEpochs | None = Field(None, description="passes over the training data")
+    seeds: Seeds | None = Field(None, description="seeds at this size")
+
+
+class Scale(Full):
+    """What ``--scale`` puts over a config, for a smaller or larger machine; a key that is left out stays as it is."""
+
+    data_fraction: float | None = Field(
+        None, gt=0, le=1, description="share of the data, put on every task over what it says itself"
+    )
+
+
+class Block(BaseModel):
+    """A section of a config that was put over the rest of it. Values are as YAML has them.
+
+    Attributes:
+        name: The scale's, or ``"full"``.
+        values: What it put, by key.
+        specified: What the config has in place of each of them; None for a key that it has not.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    values: dict[str, Any]
+    specified: dict[str, Any]
+
+
+class Departure(BaseModel):
+    """How what was run departs from the config as it is written, for the report to tell.
+
+    Attributes:
+        scale: What ``--scale`` put over the config.
+        full: What ``--full`` put over it, beside the whole of the data.
+        scales: Names of all scales that the config has.
+        overrides: The texts of ``--set``, in order.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    scale: Block | None = None
+    full: Block | None = None
+    scales: tuple[str, ...] = ()
+    overrides: tuple[str, ...] = ()

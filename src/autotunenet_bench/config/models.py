@@ -13,7 +13,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from autotunenet.controllers import Controller
 from autotunenet.space import Categorical, Dimension, Float, Int, SearchSpace
 from autotunenet_bench.config.errors import did_you_mean
-from autotunenet_bench.config.experiment import Experiment, Full, NumEpochs, Seeds
+from autotunenet_bench.config.experiment import Experiment, Full, NumEpochs, Scale, Seeds
 from autotunenet_bench.controllers import CONTROLLERS
 from autotunenet_bench.controllers.base import MethodConfig
 from autotunenet_bench.controllers.own import config_of
@@ -184,12 +184,39 @@ class _Config(BaseModel):
     full: Full | None = Field(None, description="what --full puts over this config")
 
 
+ScaleName = Annotated[str, Field(pattern="^[A-Za-z0-9_]{1,30}$")]
+"""Stands in the name of a folder."""
+
+
+class RunScale(Scale):
+    """What ``--scale`` puts over a config of one run; a key that is left out stays as it is."""
+
+    task: AnyTask | None = Field(None, description="what is trained at this size")
+    regime: AnyRegime | None = Field(None, description="what changes while it trains")
+    controller: AnyController | None = Field(None, description="who changes the hyperparameters")
+
+
+class SuiteScale(Scale):
+    """What ``--scale`` puts over a suite; a key that is left out stays as it is."""
+
+    tasks: Annotated[tuple[AnyTask, ...], AfterValidator(_unique_names)] | None = Field(
+        None, min_length=1, description="what is trained at this size"
+    )
+    regimes: Annotated[tuple[AnyRegime, ...], AfterValidator(_unique_names)] | None = Field(
+        None, min_length=1, description="what changes while it trains"
+    )
+    controllers: Annotated[tuple[AnyController, ...], AfterValidator(_unique_names)] | None = Field(
+        None, min_length=1, description="who changes the hyperparameters"
+    )
+
+
 class RunConfig(_Config):
     """One task, regime and controller, over some seeds."""
 
     task: AnyTask = Field(description="what is trained")
     regime: AnyRegime = Field(description="what changes while it trains")
     controller: AnyController = Field(description="who changes the hyperparameters")
+    scales: dict[ScaleName, RunScale] = Field({}, description="what --scale NAME puts over this config, by name")
 
     @property
     def tasks(self) -> Sequence[Task]:
@@ -225,6 +252,7 @@ class SuiteConfig(_Config):
         min_length=1, description="who changes the hyperparameters"
     )
     experiment: Experiment | None = Field(None, description="the question, and the rule that answers it")
+    scales: dict[ScaleName, SuiteScale] = Field({}, description="what --scale NAME puts over this config, by name")
 
     @model_validator(mode="after")
     def _fits_together(self) -> SuiteConfig:

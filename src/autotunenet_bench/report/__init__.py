@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from autotunenet_bench.config.experiment import Experiment
+from autotunenet_bench.config.experiment import Departure, Experiment
 from autotunenet_bench.files import write_atomically
 from autotunenet_bench.report.aggregate import aggregate
 from autotunenet_bench.report.csvs import claims_csv, curves_csv, decisions_csv, overall_csv, score_csv, summary_csv
@@ -23,7 +23,12 @@ __all__ = ["ReportPaths", "Verdicts", "judge", "summary_table", "write_report"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportPaths:
-    """The files of a report, and the sentence that answers its question; empty where none was asked."""
+    """The files of a report, and what a terminal says of it.
+
+    Attributes:
+        answer: What answers the question, on one line; empty where none was asked.
+        departure: How what was run departs from its config, a sentence each.
+    """
 
     html: Path
     markdown: Path
@@ -35,6 +40,7 @@ class ReportPaths:
     claims_csv: Path
     tables_tex: Path
     answer: str = ""
+    departure: tuple[str, ...] = ()
 
 
 def write_report(
@@ -46,6 +52,7 @@ def write_report(
     failures: Mapping[str, str] | None = None,
     missing: Mapping[str, str] | None = None,
     experiment: Experiment | None = None,
+    departure: Departure | None = None,
 ) -> ReportPaths:
     """Write the report of `traces` into `folder`, which is made if it is not there.
 
@@ -61,6 +68,7 @@ def write_report(
         failures: What is known about runs that failed, by their run ids, so that the page can say it.
         missing: The same about runs that were asked for and are not there: not started, interrupted.
         experiment: The question that the runs are to answer; without it nothing is concluded from them.
+        departure: What was put over the config of the runs, which is said on top.
 
     Returns:
         The paths of the files, and the answer.
@@ -90,6 +98,7 @@ def write_report(
         title=title,
         description=description,
         experiment=experiment,
+        departure=departure,
         num_untraced=len(without_trace(runs, failures or {}, missing or {})),
     )
     write_atomically(paths.markdown, to_markdown(about))
@@ -102,7 +111,8 @@ def write_report(
         groups=groups,
         verdicts=verdicts,
         experiment=to_html(about) if experiment else "",
+        departure=about.departure,
     )
     # Last, so that whoever waits for the page finds the files beside it.
     write_atomically(paths.html, page)
-    return replace(paths, answer=about.answer)
+    return replace(paths, answer=about.answer, departure=about.departure)

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from autotunenet_bench.config.experiment import Experiment
+from autotunenet_bench.config.experiment import Departure, Experiment
 from autotunenet_bench.metrics import METRICS
 from autotunenet_bench.metrics.across import problem, sensitivity_to_lr, starting_point
 from autotunenet_bench.metrics.performance import TARGET_SHARE
@@ -21,6 +21,7 @@ from autotunenet_bench.report.columns import DETAIL_COLUMNS, MAIN_COLUMNS, NOT_M
 from autotunenet_bench.report.conclusions import CONCLUSIONS, Finding, Match, Verdict, conclude
 from autotunenet_bench.report.conclusions.matches import is_lost
 from autotunenet_bench.report.conclusions.words import claim_of, interval_of, limits_of, listed, number
+from autotunenet_bench.report.departure import departure_words
 from autotunenet_bench.report.facts import Fact, facts
 from autotunenet_bench.report.overall import overall
 from autotunenet_bench.report.remarks import remarks
@@ -73,6 +74,7 @@ class ExperimentReport:
     Attributes:
         title: Heading.
         description: What the config says of itself; may be empty.
+        departure: How what was run departs from its config, a sentence each.
         question: What was asked; empty where the config has no `experiment`.
         idea: Why; may be empty.
         plan: Objective, methodology, data sets, models, hyperparameters, metrics.
@@ -86,6 +88,7 @@ class ExperimentReport:
 
     title: str
     description: str
+    departure: tuple[str, ...]
     question: str
     idea: str
     plan: tuple[Fact, ...]
@@ -108,6 +111,7 @@ def describe(
     title: str,
     description: str = "",
     experiment: Experiment | None = None,
+    departure: Departure | None = None,
     num_untraced: int = 0,
 ) -> ExperimentReport:
     """Return the report of an experiment.
@@ -117,12 +121,14 @@ def describe(
         title: Heading.
         description: What the config says of itself.
         experiment: The question and the rule that answers it; without it nothing is concluded.
+        departure: What was put over the config of the runs.
         num_untraced: Runs that were asked for and have left nothing to read.
     """
     finding, matches = conclude(groups, experiment, num_untraced=num_untraced) if experiment else (None, [])
     return ExperimentReport(
         title=title,
         description=description,
+        departure=departure_words(departure),
         question=experiment.question if experiment else "",
         idea=experiment.idea if experiment else "",
         plan=tuple(_plan(groups, experiment)),

@@ -47,6 +47,7 @@ def render(
     groups: Sequence[Group] | None = None,
     verdicts: Verdicts | None = None,
     experiment: str = "",
+    departure: Sequence[str] = (),
 ) -> str:
     """Render the report.
 
@@ -60,6 +61,7 @@ def render(
         groups: What `aggregate` makes of `traces`, where it has been done already.
         verdicts: What `judge` makes of them, likewise.
         experiment: What `autotunenet_bench.report.experiment_pages.to_html` makes of the question, put first.
+        departure: How what was run departs from its config, a sentence each.
 
     Returns:
         The document. Equal runs and equal versions of the packages give equal bytes; tasks, regimes and controllers
@@ -104,6 +106,7 @@ def render(
         event_words=event_words,
         max_drawn=f"{MAX_DRAWN:g}",
         experiment=experiment,
+        departure=departure,
     )
 
 
