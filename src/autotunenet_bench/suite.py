@@ -139,8 +139,7 @@ def run_suite(
                 store.folder(spec).clear()
         plan = make_plan(specs, store, num_workers)
         on_plan(plan)
-        experiment = config.experiment if isinstance(config, SuiteConfig) else None
-        _write_suite_file(folder, config.title or name, config.description or "", experiment, departure, specs)
+        _write_suite_file(folder, config, name, departure, specs)
         failed = run_cells(
             plan.pending,
             root=folder,
@@ -303,14 +302,13 @@ def num_cores() -> int:
 
 def _write_suite_file(
     folder: Path,
-    title: str,
-    description: str,
-    experiment: Experiment | None,
+    config: RunConfig | SuiteConfig,
+    name: str,
     departure: Departure | None,
     specs: Sequence[RunSpec],
 ) -> None:
-    about: dict[str, Any] = {"title": title, "description": description}
-    if experiment:
+    about: dict[str, Any] = {"title": config.title or name, "description": config.description or ""}
+    if experiment := getattr(config, "experiment", None):
         about["experiment"] = experiment.model_dump(mode="json")
     if departure and departure != Departure():
         about["departure"] = departure.model_dump(mode="json", exclude_defaults=True)

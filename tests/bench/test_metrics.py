@@ -60,6 +60,7 @@ def run():
 GOLDEN = {
     "final_val_loss": 1.5,
     "best_val_loss": 1.5,
+    "final_train_loss": 2.6,  # (9 + 1 + 1 + 1 + 1) / 5
     "final_val_accuracy": 0.75,
     "best_val_accuracy": 0.75,
     "final_test_loss": NAN,  # no test part

@@ -33,7 +33,8 @@ def execute(
 ) -> None:
     """Load, run, show; every way out has its exit code.
 
-    `kind` is the command, "run" or "suite"; `scale` is what --scale names, `data` is what --data-dir, --download and --full say.
+    `kind` is the command, "run" or "suite"; `scale` is what --scale names, `data` is what --data-dir, --download and
+    --full say.
     """
     place = [out]  # the folder below it, as soon as the config has told its name
     with interruptible(place):
@@ -115,7 +116,8 @@ def show_result(result: SuiteResult, page: Path | None = None) -> None:
     say(f"Report: {page or files.html}")
     # The first with its folder, the others by name: nine paths would fill the screen.
     others = files.curves_csv, files.decisions_csv, files.overall_csv, files.score_csv, files.claims_csv
-    names = ", ".join(path.name for path in (files.markdown, files.summary_csv, *others, files.tables_tex))
+    beside = files.markdown, files.summary_csv, *others, files.convergence_csv, files.tables_tex
+    names = ", ".join(path.name for path in beside if path)
     say(f"Beside it: {names}")
     num_finished = sum(trace.finished for trace in result.traces)
     if num_finished < result.num_runs:

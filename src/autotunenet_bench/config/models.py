@@ -135,15 +135,27 @@ def _check_together(config: RunConfig | SuiteConfig) -> None:
     if isinstance(config, SuiteConfig) and config.experiment:
         for place, display in _names_in(config.experiment):
             check(("experiment", *place), display, partial(_known_controller, display, config))
-        if config.experiment.subject in config.experiment.against:
+        asked = config.experiment
+        if set(asked.subjects) & set(asked.against):
             itself = "holds the subject, which would be compared with itself; remove it"
-            check(("experiment", "against"), config.experiment.against, partial(_refuse, itself))
+            check(("experiment", "against"), asked.against, partial(_refuse, itself))
+        if asked.subject in asked.also:
+            check(
+                ("experiment", "also"),
+                asked.also,
+                partial(_refuse, "holds the subject, which is asked of anyway; remove it"),
+            )
+        for task in asked.target.val_loss if asked.target else ():
+            check(("experiment", "target", "val_loss", task), task, partial(_known_task, task, config))
     if errors:
         raise ValidationError.from_exception_data("config", errors)
 
 
 def _names_in(experiment: Experiment) -> Iterator[tuple[tuple[str | int, ...], str]]:
     yield ("subject",), experiment.subject
+    yield from ((("also", index), name) for index, name in enumerate(experiment.also))
+    if experiment.target and experiment.target.baseline:
+        yield ("target", "baseline"), experiment.target.baseline
     yield from ((("against", index), name) for index, name in enumerate(experiment.against))
 
 
@@ -152,6 +164,12 @@ def _known_controller(name: str, config: SuiteConfig) -> None:
     if name not in known:
         mend = f"{did_you_mean(name, known)}choose from {', '.join(known)}, or set experiment to null"
         raise ValueError(f"is no controller of this suite; {mend}")
+
+
+def _known_task(name: str, config: SuiteConfig) -> None:
+    known = [task.display for task in config.tasks]
+    if name not in known:
+        raise ValueError(f"is no task of this suite; {did_you_mean(name, known)}choose from {', '.join(known)}")
 
 
 def _refuse(rule: str) -> None:

@@ -101,7 +101,7 @@ def apply_fraction(document: Document, block: Block, loc: Loc) -> None:
         task = holder[index] if isinstance(holder[index], dict) else {"name": holder[index]}
         is_meant = has_brought_tasks or document.where((*at, FRACTION)).startswith(OVERRIDE)
         if FRACTION not in task or not is_meant:
-            document.origins[*at, FRACTION] = document.where((*loc, FRACTION))
+            document.origins[(*at, FRACTION)] = document.where((*loc, FRACTION))
             holder[index] = {**task, FRACTION: block.values[FRACTION]}
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from autotunenet_bench.config.experiment import Departure, Experiment
 from autotunenet_bench.files import write_atomically
 from autotunenet_bench.report.aggregate import aggregate
+from autotunenet_bench.report.convergence import convergence_csv
 from autotunenet_bench.report.csvs import claims_csv, curves_csv, decisions_csv, overall_csv, score_csv, summary_csv
 from autotunenet_bench.report.experiment import describe
 from autotunenet_bench.report.experiment_pages import to_html, to_markdown
@@ -26,6 +27,7 @@ class ReportPaths:
     """The files of a report, and what a terminal says of it.
 
     Attributes:
+        convergence_csv: Only where an experiment states a target.
         answer: What answers the question, on one line; empty where none was asked.
         departure: How what was run departs from its config, a sentence each.
     """
@@ -39,6 +41,7 @@ class ReportPaths:
     score_csv: Path
     claims_csv: Path
     tables_tex: Path
+    convergence_csv: Path | None = None
     answer: str = ""
     departure: tuple[str, ...] = ()
 
@@ -62,7 +65,8 @@ def write_report(
     Args:
         traces: Runs, finished or not; an empty report says that it is.
         folder: Where ``report.html`` and the files beside it go: ``report.md``, ``summary.csv``, ``curves.csv``,
-            ``decisions.csv``, ``overall.csv``, ``score.csv``, ``claims.csv`` and ``tables.tex``.
+            ``decisions.csv``, ``overall.csv``, ``score.csv``, ``claims.csv`` and ``tables.tex``; and
+            ``convergence.csv`` where the experiment states a target.
         title: Heading of the page.
         description: A paragraph below it.
         failures: What is known about runs that failed, by their run ids, so that the page can say it.
@@ -93,6 +97,9 @@ def write_report(
     write_atomically(paths.score_csv, score_csv(verdicts))
     write_atomically(paths.claims_csv, claims_csv(verdicts.verdicts))
     write_atomically(paths.tables_tex, tables_tex(groups, verdicts))
+    if experiment and experiment.target:
+        paths = replace(paths, convergence_csv=folder / "convergence.csv")
+        write_atomically(folder / "convergence.csv", convergence_csv(groups, experiment.target))
     about = describe(
         groups,
         title=title,

@@ -14,7 +14,7 @@ def departure_words(departure: Departure | None) -> tuple[str, ...]:
 
     >>> block = Block(name="small", values={"num_epochs": 10}, specified={"num_epochs": 50})
     >>> departure_words(Departure(scale=block, scales=("small",)))
-    ('Scale small: 10 epochs. As it is specified it has 50 epochs.',)
+    ('Scale small: 10 epochs. As specified it has 50 epochs.',)
     >>> departure_words(Departure(overrides=("num_epochs=3",)))
     ('Changed by --set: num_epochs=3.',)
     """
@@ -34,7 +34,7 @@ def _sentence(head: str, block: Block) -> str:
     words, specified = _values(block.values), _values(block.specified)
     if not words:
         return f"{head}."
-    return f"{head}: {words}. As it is specified it has {specified}."
+    return f"{head}: {words}. As specified it has {specified}."
 
 
 def _values(values: Mapping[str, Any]) -> str:
