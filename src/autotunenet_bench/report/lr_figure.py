@@ -19,7 +19,7 @@ from autotunenet_bench.results.trace import Trace
 MAX_DECADES = 5
 """Decades of lr that are drawn below the highest: a schedule that lands at zero would press all others to the right."""
 
-_SEED_ALPHA = 0.3
+_SEED_ALPHA = 0.45
 _HEIGHT = 3.6
 _LR = "lr"
 
@@ -79,7 +79,7 @@ def _draw_mean(ax: Axes, ways: Sequence[tuple[Array, Array]], top: float, style:
     length = min(len(lr) for lr, _ in ways)
     lr = np.exp(np.mean([np.log(np.maximum(lr[:length], top / 10**MAX_DECADES)) for lr, _ in ways], axis=0))
     loss = np.mean([loss[:length] for _, loss in ways], axis=0)
-    ax.plot(lr, loss, **style)
+    ax.plot(lr, loss, marker=".", markersize=3.5, **style)
     mark: Style = {"color": style["color"], "linestyle": "none", "marker": "o", "markersize": 5, "zorder": 3}
     ax.plot(lr[:1], loss[:1], markerfacecolor="none", **mark)
     ax.plot(lr[-1:], loss[-1:], **mark)

@@ -12,22 +12,23 @@ from autotunenet_bench.report.sections import Cell, Table, plain
 from autotunenet_bench.statistics import Comparison, claim
 
 _FEW = "too few pairs"
+_NOTE = (
+    "Loss ratio: geometric mean over the pairs of its final validation loss over that of the other; below 1 it is "
+    "better. A run that was lost counts as the loss that it began with. Lost: runs that ended without having learnt, "
+    "its own of all; alone: those that the other did not lose. p and claim are of the logarithm of the final loss, and "
+    "answer the question; other claims of this report are of the regret at the budget, another quantity."
+)
 
 
 def match_tables(matches: Sequence[Match]) -> Iterator[Table]:
     """Yield a table for each subject, and one of single cells where the question is asked of them."""
-    for subject in dict.fromkeys(match.subject for match in matches):
+    subjects = list(dict.fromkeys(match.subject for match in matches))
+    for subject in subjects:
         yield Table(
             title=f"{subject} beside the others",
             head=("against", "pairs", "loss ratio", "95 % interval", "better in", "p (Holm)", "claim", "lost", "alone"),
             rows=tuple(_row(match) for match in matches if match.subject == subject),
-            note=(
-                "Loss ratio: geometric mean over the pairs of its final validation loss over that of the other; below "
-                "1 it is better. A run that was lost counts as the loss that it began with. Lost: runs that ended "
-                "without having learnt, its own of all; alone: those that the other did not lose. p and claim are of "
-                "the logarithm of the final loss, and answer the question; other claims of this report are of the "
-                "regret at the budget, another quantity."
-            ),
+            note=_NOTE if subject == subjects[-1] else "",
         )
     rows = [_cell_row(match, key, of) for match in matches for key, of in match.cells.items()]
     if rows:

@@ -46,7 +46,7 @@ def ratio_of(match: Match) -> str:
     """Say how the losses of a match compare, over all and by cells."""
     num_pairs = match.comparison.num_pairs
     said = (
-        f"Against {match.other}, over {num_pairs} {'pair' if num_pairs == 1 else 'pairs'} of runs: "
+        f"{match.subject} against {match.other}, over {num_pairs} {'pair' if num_pairs == 1 else 'pairs'} of runs: "
         f"{number(match.ratio)} times its final validation loss in the geometric mean "
         f"({interval_of(match) or 'too few pairs for an interval'})."
     )
