@@ -12,7 +12,7 @@ from sklearn.datasets import load_breast_cancer
 from torch import nn
 
 from autotunenet_bench.data import DataSource, TensorBatches
-from autotunenet_bench.data.splits import stratified_split
+from autotunenet_bench.data.splits import stratified_share, stratified_split
 from autotunenet_bench.tasks.base import Task
 from autotunenet_bench.types import DataInfo, TaskData
 
@@ -32,6 +32,7 @@ class BreastCancer(Task):
         bunch = load_breast_cancer()
         train, val = stratified_split(bunch.target.astype("uint8"), NUM_VAL)
         scaled = (bunch.data - bunch.data[train].mean(axis=0)) / bunch.data[train].std(axis=0)
+        train, val = (part[stratified_share(bunch.target[part], self.data_fraction)] for part in (train, val))
         inputs, targets = torch.from_numpy(scaled).float(), torch.from_numpy(bunch.target).long()
         data = TaskData(
             TensorBatches(inputs[train], targets[train], self.batch_size),

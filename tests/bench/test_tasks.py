@@ -108,6 +108,15 @@ def test_members_that_differ_have_display_names_that_differ():
     assert MnistCnn(optimizer="sgd", label="mine").display == "mine"
 
 
+def test_a_fraction_of_the_data_is_written_only_where_it_is_one():
+    assert "data_fraction" not in DigitsMlp().model_dump()
+    assert DigitsMlp(data_fraction=0.5).model_dump()["data_fraction"] == 0.5
+    assert DigitsMlp(data_fraction=0.5).display == "digits_mlp"
+    for fraction in (0.0, 1.1):
+        with pytest.raises(ValidationError, match="data_fraction"):
+            DigitsMlp(data_fraction=fraction)
+
+
 # -- members ---------------------------------------------------------------------------------------------------------
 
 

@@ -22,7 +22,7 @@ class _Digits(Task):
 
     def load(self, source: DataSource) -> tuple[TaskData, DataInfo]:
         """Return the digits inside scikit-learn, whatever `source` says."""
-        return load_digits(self.batch_size, self.num_test)
+        return load_digits(self.batch_size, self.num_test, self.data_fraction)
 
 
 class DigitsBatchNorm(_Digits):

@@ -1,6 +1,7 @@
 """Data sets: where they may come from, how they are decoded, and the resumable batches made of them.
 
-Nothing here needs the network unless it is asked for: every data set has a copy inside an installed package.
+Nothing here needs the network unless it is asked for: every data set but CIFAR-10 has a copy, or a part of it, inside
+an installed package.
 """
 
 from autotunenet_bench.data.batches import TensorBatches, as_tensor_batches

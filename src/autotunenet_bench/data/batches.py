@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from autotunenet_bench.data.preparing import Preparation
 from autotunenet_bench.data.seeds import stream_seed
 from autotunenet_bench.types import Batch, Batches
 
@@ -25,6 +26,8 @@ class TensorBatches:
         batch_size: Examples in a batch, at least 1.
         seed: Seed of the order, which is another one every epoch; None keeps the examples as they lie.
         origin: The untouched batches that these were made from; see `pristine`.
+        preparation: What is done to the stored inputs of a batch on its way out; None hands them out as they are.
+            Where there is a seed it draws from a stream of its own, another one every epoch.
 
     Raises:
         ValueError: If there are no examples, the lengths differ, or `batch_size` is below 1.
@@ -39,6 +42,7 @@ class TensorBatches:
     batch_size: int
     seed: int | None = None
     origin: TensorBatches | None = field(default=None, repr=False)
+    preparation: Preparation | None = None
 
     def __post_init__(self) -> None:
         if len(self.inputs) != len(self.targets):
@@ -52,17 +56,29 @@ class TensorBatches:
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
         """Yield the batches of an epoch. The same number gives the same batches whatever was asked for before."""
+        draws = self._stream("augment", epoch) if self.preparation else None
+        for index in self._places(epoch):
+            inputs = self._stored(index)
+            yield self.preparation(inputs, draws) if self.preparation else inputs, self.targets[index]
+
+    def _places(self, epoch: int) -> Iterator[slice | Tensor]:
+        """Yield where the examples of each batch of an epoch lie."""
         starts = range(0, self.num_examples, self.batch_size)
-        if self.seed is None:
+        generator = self._stream("epoch", epoch)
+        if generator is None:
             # Slices of the tensors, not copies: this is the path of the validation pass.
-            for start in starts:
-                yield self.inputs[start : start + self.batch_size], self.targets[start : start + self.batch_size]
+            yield from (slice(start, start + self.batch_size) for start in starts)
             return
-        generator = torch.Generator().manual_seed(stream_seed(self.seed, "epoch", epoch))
         order = torch.randperm(self.num_examples, generator=generator)
-        for start in starts:
-            index = order[start : start + self.batch_size]
-            yield self.inputs[index], self.targets[index]
+        yield from (order[start : start + self.batch_size] for start in starts)
+
+    def _stored(self, index: slice | Tensor) -> Tensor:
+        """Return the stored inputs of a batch."""
+        return self.inputs[index]
+
+    def _stream(self, purpose: str, epoch: int) -> torch.Generator | None:
+        """Return the random stream of a purpose in an epoch; None where these batches have no seed."""
+        return None if self.seed is None else torch.Generator().manual_seed(stream_seed(self.seed, purpose, epoch))
 
     def __len__(self) -> int:
         """Batches of one epoch."""

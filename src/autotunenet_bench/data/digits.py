@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from autotunenet_bench.data.batches import TensorBatches
 from autotunenet_bench.data.images import LabelledImages
 from autotunenet_bench.data.source import DataError
-from autotunenet_bench.data.splits import three_way_split
+from autotunenet_bench.data.splits import stratified_share, three_way_split
 from autotunenet_bench.types import DataInfo, TaskData
 
 MEAN, STD = 0.3053, 0.3761
@@ -23,12 +23,13 @@ MEAN, STD = 0.3053, 0.3761
 NUM_VAL = 360
 
 
-def load_digits(batch_size: int, num_test: int = 0) -> tuple[TaskData, DataInfo]:
+def load_digits(batch_size: int, num_test: int = 0, data_fraction: float = 1.0) -> tuple[TaskData, DataInfo]:
     """Return the digits split into 1,437 training and 360 validation examples, both in the order of the file.
 
     Args:
         batch_size: Training examples a step.
         num_test: Of the training examples, how many are kept for the test.
+        data_fraction: Share of each part that is used, in (0, 1].
 
     Returns:
         Batches of inputs ``(n, 64)``, float32, normalised, and targets ``(n,)``, int64; and what they are.
@@ -38,9 +39,11 @@ def load_digits(batch_size: int, num_test: int = 0) -> tuple[TaskData, DataInfo]
     """
     digits = decode_digits()
     try:
-        train, val, test = three_way_split(digits.labels, NUM_VAL, num_test)
+        parts = three_way_split(digits.labels, NUM_VAL, num_test)
     except ValueError as error:
         raise DataError(f"scikit-learn's digits: {error}; lower num_test of the task") from error
+
+    train, val, test = (part[stratified_share(digits.labels[part], data_fraction)] for part in parts)
 
     def batches(index: NDArray[np.intp], size: int) -> TensorBatches:
         inputs, targets = digits.tensors(index, 16, MEAN, STD)

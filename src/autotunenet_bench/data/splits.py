@@ -67,6 +67,28 @@ def three_way_split(labels: NDArray[np.uint8], num_val: int, num_test: int) -> t
     return rest[train], val, rest[test]
 
 
+def stratified_share(labels: NDArray[np.uint8], fraction: float) -> NDArray[np.intp]:
+    """Choose a share of the examples, of every class alike; the same ones every time.
+
+    Args:
+        labels: Shape ``(n,)``, n from 0.
+        fraction: In (0, 1]; of n examples ``fraction * n`` are chosen, rounded to the nearest, but at least one.
+
+    Returns:
+        Ascending indices; all of them where `fraction` is 1.
+
+    Raises:
+        ValueError: If `fraction` is out of its range.
+
+    >>> stratified_share(np.array([0, 0, 0, 0, 1, 1]), 0.5).tolist()
+    [1, 3, 5]
+    """
+    if not 0 < fraction <= 1:
+        raise ValueError(f"a share of the data must lie in (0, 1], got {fraction}")
+    num_chosen = min(len(labels), max(1, round(fraction * len(labels))))
+    return np.arange(len(labels)) if num_chosen == len(labels) else stratified_split(labels, num_chosen)[1]
+
+
 def _quotas(counts: NDArray[np.intp], total: int) -> NDArray[np.intp]:
     """Share `total` among classes in proportion to `counts`, by the method of the largest remainder."""
     # In whole numbers: exact, and so the same everywhere. Ties go to the lower class.

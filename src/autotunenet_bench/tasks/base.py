@@ -26,6 +26,8 @@ from autotunenet_bench.types import Batch, Batches, DataInfo, TaskData, Workload
 _DEFAULT_LR = {"adam": 1e-3, "adamw": 1e-3, "sgd": 0.05}
 _HIGHEST_LR = {"adam": 100.0, "adamw": 100.0, "sgd": 10_000.0}
 _DEFAULT_WEIGHT_DECAY = {"adam": 0.0, "adamw": 0.01, "sgd": 0.0}
+_UNWRITTEN = {"num_test": 0, "data_fraction": 1.0}
+"""How much of the data is used for what, and the values at which that goes without saying."""
 
 
 class Task(BaseModel, ABC):
@@ -51,6 +53,12 @@ class Task(BaseModel, ABC):
         description="training examples kept for a test of the finished model, which no controller sees; not used where "
         "the data at hand have a test part of their own",
     )
+    data_fraction: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="share of every part of the data (training, validation, test) that is used, of every class alike",
+    )
 
     @model_validator(mode="after")
     def _check_initial_point(self) -> Task:
@@ -61,14 +69,14 @@ class Task(BaseModel, ABC):
 
     @model_serializer(mode="wrap")
     def _leave_out_unused(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Write `num_test` only where it is used: an id is a hash of that, and earlier runs keep theirs."""
+        """Write the sizes only where they are used: an id is a hash of what is written, and earlier runs keep it."""
         values: dict[str, Any] = handler(self)
-        return {key: value for key, value in values.items() if key != "num_test" or value}
+        return {key: value for key, value in values.items() if _UNWRITTEN.get(key) != value}
 
     @property
     def display(self) -> str:
         """The name in tables and plots: the label, or the name and whatever differs from its default."""
-        fields = [item for item in type(self).model_fields.items() if item[0] != "num_test"]  # not what is trained
+        fields = [item for item in type(self).model_fields.items() if item[0] not in _UNWRITTEN]  # not what is trained
         changed = [f"{key} {value}" for key, field in fields if (value := getattr(self, key)) != field.default]
         return self.label or ", ".join([self.name, *changed])
 

@@ -21,7 +21,7 @@ class DigitsMlp(Task):
 
     def load(self, source: DataSource) -> tuple[TaskData, DataInfo]:
         """Return the digits inside scikit-learn, whatever `source` says: there is one copy, complete and installed."""
-        return load_digits(self.batch_size, self.num_test)
+        return load_digits(self.batch_size, self.num_test, self.data_fraction)
 
     def build_model(self) -> nn.Module:
         """Return the network; inputs ``(n, 64)``, logits ``(n, 10)``."""

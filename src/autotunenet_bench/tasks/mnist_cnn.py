@@ -18,7 +18,7 @@ class MnistCnnBase(Task):
 
     def load(self, source: DataSource) -> tuple[TaskData, DataInfo]:
         """Return MNIST from wherever `source` says; see `autotunenet_bench.data.mnist`."""
-        return load_mnist(source, self.batch_size, self.num_test)
+        return load_mnist(source, self.batch_size, self.num_test, self.data_fraction)
 
     def build_model(self) -> nn.Module:
         """Return the network: conv 3x3 x 32, conv 3x3 x 64, each with ReLU and 2x2 pooling, then 128 and 10 units.

@@ -43,7 +43,7 @@ class DigitsImages(DigitsMlp):
 
     def load(self, source: DataSource) -> tuple[TaskData, DataInfo]:
         """Return the digits inside scikit-learn as images."""
-        data, info = load_digits(self.batch_size)
+        data, info = load_digits(self.batch_size, data_fraction=self.data_fraction)
         train, val = (as_tensor_batches(part, self.name) for part in (data.train, data.val))
         train, val = (replace(part, inputs=part.inputs.view(-1, 1, 8, 8)) for part in (train, val))
         return TaskData(train, val), info

@@ -50,6 +50,19 @@ def loads_the_same_again(subject: Subject) -> None:
         require(torch.equal(a.targets, b.targets), f"the {part} targets differ")
 
 
+def a_fraction_is_a_fraction(subject: Subject) -> None:
+    """Of `data_fraction` 0.5 half of the training and of the validation examples are loaded, from the same data."""
+    _, info = _loaded(subject)
+    task = subject.make(data_fraction=subject.make().data_fraction / 2)
+    data, half = task.load(subject.source)
+    require(half.sha256 == info.sha256, f"the digest is {half.sha256}, that of all data {info.sha256}")
+    told, all_of = (half.num_train, half.num_val), (info.num_train, info.num_val)
+    is_half = all(abs(2 * few - many) <= 2 for few, many in zip(told, all_of, strict=True))
+    require(is_half, f"of {all_of} training and validation examples {told} are told")
+    found = tuple(as_tensor_batches(part, task.name).num_examples for part in (data.train, data.val))
+    require(found == told, f"told are {told} training and validation examples, there are {found}")
+
+
 def one_seed_is_one_run(subject: Subject) -> None:
     """Equal seeds give equal weights and losses, other seeds others."""
     runs = []
@@ -180,6 +193,7 @@ TASK_RULES = (
     Rule(defaults_lie_in_the_space, "widen space, or change defaults"),
     Rule(data_are_what_their_info_says, "count what load() returns, and hand its batch_size on"),
     Rule(loads_the_same_again, "load() must draw nothing and keep nothing; hash pixels and labels as decoded"),
+    Rule(a_fraction_is_a_fraction, "take the examples that data.splits.stratified_share() chooses of each part"),
     Rule(one_seed_is_one_run, "draw initial weights in build_model() from torch's global generator and nowhere else"),
     Rule(builds_share_nothing, "make the network in build_model(), and copy what you change of the data"),
     Rule(global_generators_do_not_matter, "draw in build_model() only, where the seed is set for you"),
