@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Annotated, Any
@@ -202,8 +203,16 @@ class _Config(BaseModel):
     full: Full | None = Field(None, description="what --full puts over this config")
 
 
-ScaleName = Annotated[str, Field(pattern="^[A-Za-z0-9_]{1,30}$")]
-"""Stands in the name of a folder."""
+def _fit_for_folders(scales: dict[str, Any]) -> dict[str, Any]:
+    for name in scales:
+        if not re.fullmatch("[A-Za-z0-9_]{1,30}", name):
+            raise ValueError(
+                f"a scale's name has letters, digits and _ only, 30 at most, since it names a folder; got {name!r}"
+            )
+    return scales
+
+
+SCALE_NAMES = AfterValidator(_fit_for_folders)
 
 
 class RunScale(Scale):
@@ -234,7 +243,9 @@ class RunConfig(_Config):
     task: AnyTask = Field(description="what is trained")
     regime: AnyRegime = Field(description="what changes while it trains")
     controller: AnyController = Field(description="who changes the hyperparameters")
-    scales: dict[ScaleName, RunScale] = Field({}, description="what --scale NAME puts over this config, by name")
+    scales: Annotated[dict[str, RunScale], SCALE_NAMES] = Field(
+        {}, description="what --scale NAME puts over this config, by name"
+    )
 
     @property
     def tasks(self) -> Sequence[Task]:
@@ -270,7 +281,9 @@ class SuiteConfig(_Config):
         min_length=1, description="who changes the hyperparameters"
     )
     experiment: Experiment | None = Field(None, description="the question, and the rule that answers it")
-    scales: dict[ScaleName, SuiteScale] = Field({}, description="what --scale NAME puts over this config, by name")
+    scales: Annotated[dict[str, SuiteScale], SCALE_NAMES] = Field(
+        {}, description="what --scale NAME puts over this config, by name"
+    )
 
     @model_validator(mode="after")
     def _fits_together(self) -> SuiteConfig:
