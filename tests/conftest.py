@@ -44,6 +44,17 @@ def _own_cache(tmp_path_factory):
         yield
 
 
+@pytest.fixture(scope="session")
+def small_data(tmp_path_factory):
+    """A data directory with a small CIFAR-10 and a small IMDB."""
+    import small_data
+
+    root = tmp_path_factory.mktemp("data")
+    small_data.write_cifar10(root)
+    small_data.write_imdb(root)
+    return root
+
+
 @pytest.fixture
 def warn_always():
     """Torch warns of most things once a process only."""

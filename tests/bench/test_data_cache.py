@@ -66,7 +66,7 @@ def in_child(work):
     return process.exitcode
 
 
-# -- round trips -----------------------------------------------------------------------------------------------------
+# -- round trips -------------------------------------------------------------------------------------------------------
 
 
 def test_what_was_built_is_mapped_from_then_on(root):
@@ -142,7 +142,7 @@ def test_an_error_of_the_builder_is_the_callers_and_leaves_nothing(root):
     assert_equal(cached_arrays("a", KEY, arrays), arrays())
 
 
-# -- where -----------------------------------------------------------------------------------------------------------
+# -- where -------------------------------------------------------------------------------------------------------------
 
 
 def test_the_variable_beats_xdg_beats_the_home(monkeypatch, tmp_path):
@@ -162,7 +162,7 @@ def test_the_variable_beats_xdg_beats_the_home(monkeypatch, tmp_path):
     assert cache_dir() == tmp_path / "local" / "autotunenet" / "Cache"
 
 
-# -- damage ----------------------------------------------------------------------------------------------------------
+# -- damage ------------------------------------------------------------------------------------------------------------
 
 
 def flip(path):
@@ -270,7 +270,7 @@ def test_a_read_only_folder_is_of_use_for_what_it_holds(monkeypatch, caplog):
         os.chmod(folder, 0o755)
 
 
-# -- other processes -------------------------------------------------------------------------------------------------
+# -- other processes ---------------------------------------------------------------------------------------------------
 
 
 def test_whoever_does_not_wait_is_refused(tmp_path):
@@ -329,7 +329,7 @@ def test_a_builder_killed_at_any_line_does_no_harm(root):
                 nonlocal count
                 if frame.f_code.co_filename != cache.__file__:
                     return None
-                count += event == "line" and frame.f_code.co_name in {"_write", "_sync_folder"}
+                count += event == "line" and frame.f_code.co_name in {"_write", "_sync_folder", "write"}
                 if count == last:
                     os.kill(os.getpid(), signal.SIGKILL)
                 return trace

@@ -10,6 +10,7 @@ import pytest
 from autotunenet.types import Action, Decision, Health, Observation
 from autotunenet_bench.controllers import CONTROLLERS, ControllerConfig, MethodConfig
 from autotunenet_bench.controllers.offline import OfflineConfig
+from autotunenet_bench.data import DataSource
 from autotunenet_bench.metrics import METRICS, Direction
 from autotunenet_bench.regimes import REGIMES, RegimeConfig
 from autotunenet_bench.results.trace import Trace
@@ -52,13 +53,30 @@ def test_rules_have_names_of_their_own_and_say_what_they_ask_and_how_to_mend_it(
 
 # -- tasks -----------------------------------------------------------------------------------------------------------
 
-TASK_SUBJECTS = {name: Subject(TASKS[name]) for name in TASKS}
+FROM_A_FOLDER = ("cifar10", "imdb")
+LARGE = ("cifar10_resnet18", "imdb_bilstm")
+"""Take seconds a step: one step has to do."""
+
+
+@pytest.fixture(scope="module")
+def task_subjects(small_data):
+    source = DataSource(small_data)
+    return {
+        name: Subject(
+            TASKS[name],
+            {"data_fraction": 0.2} if name in LARGE else {},
+            source if name.startswith(FROM_A_FOLDER) else DataSource(),
+        )
+        for name in TASKS
+    }
 
 
 @pytest.mark.parametrize("rule", TASK_RULES, ids=lambda rule: rule.name)
-@pytest.mark.parametrize("name", TASKS)
-def test_tasks(name, rule):
-    rule.check(TASK_SUBJECTS[name])
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in LARGE else ()) for name in TASKS]
+)
+def test_tasks(name, rule, task_subjects):
+    rule.check(task_subjects[name])
 
 
 # -- regimes ---------------------------------------------------------------------------------------------------------

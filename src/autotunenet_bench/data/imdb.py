@@ -14,20 +14,26 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from autotunenet_bench.data.cache import cached_arrays
 from autotunenet_bench.data.hub import HubRepo
 from autotunenet_bench.data.parquet import read_texts
-from autotunenet_bench.data.resolving import Places, Shards, resolve
+from autotunenet_bench.data.resolving import Places, Shards, parts_of, resolve
 from autotunenet_bench.data.source import DATA_DIR_VARIABLE, DataError, DataSource
+from autotunenet_bench.data.text_batches import TextBatches
 from autotunenet_bench.data.texts import LabelledTexts, TextSet, pack_texts
+from autotunenet_bench.data.vocabulary import TOKENISER_VERSION, Vocabulary
+from autotunenet_bench.types import DataInfo, TaskData
 
 NUM_CLASSES = 2
 """0 negative, 1 positive."""
 
 VAL_SHARE = 0.1
 """Of the training reviews, what is kept for validation: 22,500 and 2,500."""
+
+EVAL_BATCH_SIZE = 250
 
 CANONICAL_SHA256 = "3097e9b024e8f5ed8fae1ab619539b572ac826527a1384a733184ae9004bf2e3"
 """The `content_sha256` of the 25,000 training reviews, the same in two copies of different origin."""
@@ -41,6 +47,75 @@ PLACES = Places(
     unit="reviews",
     installed=f"the 25,000 training reviews in the package {PACKAGE}",
 )
+
+
+def load_imdb(
+    source: DataSource,
+    batch_size: int,
+    num_test: int = 0,
+    data_fraction: float = 1.0,
+    *,
+    num_words: int,
+    max_length: int,
+) -> tuple[TaskData, DataInfo]:
+    """Return IMDB as word ids, split into training, validation and test batches.
+
+    A tenth of the training reviews is kept for validation, stratified and the same in every run. The test reviews of
+    the source are the test; where it has none, `num_test` training reviews are. The vocabulary is that of the reviews
+    that are trained on, and of no others.
+
+    Args:
+        source: Where the data may come from.
+        batch_size: Training examples a step.
+        num_test: Of the training reviews, how many are kept for the test where the source has no test reviews.
+        data_fraction: Share of each part that is used, in (0, 1].
+        num_words: Ids at most; see `autotunenet_bench.data.vocabulary.Vocabulary`.
+        max_length: Words after which a review is cut.
+
+    Returns:
+        Batches of inputs ``(n, length)``, int32, and targets ``(n,)``, int64; and what they are.
+
+    Raises:
+        DataError: If the data asked for is missing or damaged.
+    """
+    reviews = decode_imdb(source)
+    train, val, test = parts_of(reviews, VAL_SHARE, num_test, data_fraction)
+    parts = {
+        "train": (reviews.train, train, batch_size),
+        "val": (reviews.train, val, EVAL_BATCH_SIZE),
+        "test": (reviews.test or reviews.train, test, EVAL_BATCH_SIZE),
+    }
+
+    def encode() -> dict[str, NDArray[Any]]:
+        texts = {name: [part.texts[int(i)] for i in index] for name, (part, index, _) in parts.items()}
+        vocabulary = Vocabulary.of(texts["train"], num_words)
+        return {name: vocabulary.encode(of_part, max_length) for name, of_part in texts.items()}
+
+    digest = hashlib.sha256()
+    for part, index, _ in parts.values():
+        digest.update(index.astype("<i8").tobytes() + part.sha256().encode())
+    key = {
+        "texts": digest.hexdigest(),  # of which texts are what, and of all of them
+        "tokeniser": TOKENISER_VERSION,
+        "num_words": num_words,
+        "max_length": max_length,
+    }
+    ids = cached_arrays("imdb-ids", key, encode)
+
+    def batches(name: str) -> TextBatches:
+        part, index, size = parts[name]
+        targets = torch.from_numpy(part.labels[index].astype(np.int64))
+        return TextBatches(torch.from_numpy(np.array(ids[name])), targets, size)
+
+    data = TaskData(batches("train"), batches("val"), batches("test") if len(test) else None)
+    return data, DataInfo(
+        name=reviews.name,
+        source=reviews.source,
+        num_train=len(train),
+        num_val=len(val),
+        num_test=len(test),
+        sha256=reviews.sha256,
+    )
 
 
 # Once per process: a worker runs many cells on the same data.

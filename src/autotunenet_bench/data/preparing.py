@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 Preparation = Callable[[Tensor, torch.Generator | None], Tensor]
-"""From the stored inputs of a batch, which it leaves as they are, and the random stream of the epoch, if there is one."""
+"""From the stored inputs of a batch, which it leaves as they are, and the epoch's random stream, if there is one."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def crop_and_mirror(images: Tensor, offsets: Tensor, is_mirrored: Tensor, paddin
 
     Args:
         images: Shape ``(n, channels, height, width)``; stays as it is.
-        offsets: Shape ``(n, 2)``, whole numbers from 0 to ``2 * padding``: first row and first column, within the frame.
+        offsets: Shape ``(n, 2)``, from 0 to ``2 * padding``: first row and first column of the cut, within the frame.
         is_mirrored: Shape ``(n,)``: whether left and right change places.
         padding: Width of the frame.
 

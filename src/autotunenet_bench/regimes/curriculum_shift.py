@@ -44,7 +44,7 @@ class Kind:
 
 
 def _check_rankable(data: TensorBatches) -> None:
-    input_shifts.check_reals(data)
+    input_shifts.check_reals(data, "easy to all")
     classes_of(data.targets, "easy to all")
 
 

@@ -82,7 +82,7 @@ KINDS: dict[str, Kind] = {
     ),
     "inversion": Kind(
         input_shifts.inversion,
-        input_shifts.check_reals,
+        lambda data: input_shifts.check_reals(data, "inversion"),
         lambda severity: f"{_percent(severity)} of the inputs turned into their negatives",
         shifts_validation=True,
         is_share=True,
@@ -95,7 +95,7 @@ KINDS: dict[str, Kind] = {
     ),
     "contrast_noise": Kind(
         input_shifts.contrast_noise,
-        input_shifts.check_reals,
+        lambda data: input_shifts.check_reals(data, "contrast noise"),
         lambda severity: (
             f"contrast of the inputs lowered to {_percent(1 - severity * (1 - input_shifts.LOWEST_CONTRAST))}, under "
             f"noise of {severity * input_shifts.STRONGEST_NOISE:g} standard deviations"

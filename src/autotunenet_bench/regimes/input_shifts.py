@@ -2,11 +2,15 @@
 
 `reference` are the untouched training data. Levels such as the middle of the range are measured on them, so that both
 parts of the data are shifted alike.
+
+Pixels that are stored with 8 bits are shifted as the camera sees them, before any augmentation and normalisation:
+in floats, a part of the images at a time, and rounded and clipped to 8 bits again.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -23,15 +27,21 @@ STRONGEST_NOISE = 0.5
 """Standard deviation of the noise at severity 1, in standard deviations of the data."""
 
 _CHUNK = 1024
-"""Images turned at a time: the sampling grid is as large as the images themselves."""
+"""Images at a time: a sampling grid is as large as the images themselves, and floats take four times the bytes."""
+
+_FITTING = (
+    "label_noise, class_conditional_label_noise, class_prior, classes, optimizer_shift and loss_noise fit any inputs"
+)
 
 
 def check_pixels(batches: TensorBatches) -> None:
     """Check that there are pixels or features that can change places.
 
     Raises:
-        TypeError: If the inputs are neither ``(n, features)`` nor ``(n, channels, height, width)``, with two or more.
+        TypeError: If the inputs are neither ``(n, features)`` nor ``(n, channels, height, width)``, with two or more,
+            or are whole numbers other than pixels.
     """
+    check_reals(batches, "pixel permutation")
     shape = tuple(batches.inputs.shape)
     if len(shape) not in (2, 4) or _num_pixels(shape) < 2:
         raise TypeError(
@@ -44,23 +54,32 @@ def check_images(batches: TensorBatches, asked_by: str = "rotation") -> None:
     """Check that the inputs are images; `asked_by` needs that, for the error message.
 
     Raises:
-        TypeError: If the inputs are not real numbers of shape ``(n, channels, height, width)``.
+        TypeError: If the inputs are not real numbers or stored pixels of shape ``(n, channels, height, width)``.
     """
-    if batches.inputs.ndim != 4 or not batches.inputs.is_floating_point():
+    if batches.inputs.ndim != 4 or not (batches.inputs.is_floating_point() or has_stored_pixels(batches)):
         raise TypeError(
             f"{asked_by} needs images of shape (n, channels, height, width), got {batches.inputs.dtype} of shape "
-            f"{tuple(batches.inputs.shape)}; use another kind or task"
+            f"{tuple(batches.inputs.shape)}; use another kind or task: {_FITTING}"
         )
 
 
-def check_reals(batches: TensorBatches) -> None:
-    """Check that the inputs are real numbers.
+def check_reals(batches: TensorBatches, asked_by: str = "this kind") -> None:
+    """Check that the inputs are real numbers, or pixels; `asked_by` needs that, for the error message.
 
     Raises:
-        TypeError: If they are whole numbers, such as the indices of words.
+        TypeError: If they are other whole numbers, such as the ids of words.
     """
-    if not batches.inputs.is_floating_point():
-        raise TypeError(f"inputs of real numbers are needed, got {batches.inputs.dtype}; use another kind or task")
+    if not (batches.inputs.is_floating_point() or has_stored_pixels(batches)):
+        raise TypeError(
+            f"{asked_by} changes what the inputs measure: inputs of real numbers are needed, got "
+            f"{batches.inputs.dtype} of shape {tuple(batches.inputs.shape)}, such as the ids of words; use another "
+            f"kind or task: {_FITTING}"
+        )
+
+
+def has_stored_pixels(batches: TensorBatches) -> bool:
+    """Return whether the inputs are images of 8 bits, which are normalised on their way to the network."""
+    return batches.inputs.dtype == torch.uint8 and batches.inputs.ndim == 4
 
 
 def permuted_positions(num_positions: int, severity: float, seed: int) -> Tensor:
@@ -104,14 +123,17 @@ def inversion(batches: TensorBatches, severity: float, seed: int, part: str, ref
     rng = np.random.default_rng(stream_seed(seed, f"inversion/{part}"))
     chosen = torch.from_numpy(rng.permutation(batches.num_examples))[: num_replaced(severity, batches.num_examples)]
     inputs = batches.inputs.clone()
-    inputs[chosen] = (low + high) - inputs[chosen]
+    inputs[chosen] = _by_floats(lambda images: (low + high) - images, inputs[chosen])
     return batches.with_tensors(inputs=inputs)
 
 
 def rotation(batches: TensorBatches, severity: float, seed: int, part: str, reference: TensorBatches) -> TensorBatches:
     """Turn the images by ``180 * severity`` degrees; what comes in at the corners is the data's lowest value."""
     background = reference.inputs.min().item()
-    turned = [turn(images, 180 * severity, background) for images in torch.split(batches.inputs, _CHUNK)]
+    turned = [
+        _by_floats(lambda part: turn(part, 180 * severity, background), images)
+        for images in torch.split(batches.inputs, _CHUNK)
+    ]
     return batches.with_tensors(inputs=_like(torch.cat(turned), batches.inputs))
 
 
@@ -141,11 +163,36 @@ def contrast_noise(
 
     The contrast falls to ``1 - 0.8 * severity``; the noise has ``0.5 * severity`` standard deviations of the data.
     """
-    std, mean = (value.item() for value in torch.std_mean(reference.inputs))
+    std, mean = _std_and_mean(reference.inputs)
     rng = np.random.default_rng(stream_seed(seed, f"contrast_noise/{part}"))
-    noise = torch.from_numpy(rng.standard_normal(tuple(batches.inputs.shape), dtype=np.float32)).to(batches.inputs)
-    faded = torch.lerp(batches.inputs, torch.full_like(batches.inputs, mean), severity * (1 - LOWEST_CONTRAST))
-    return batches.with_tensors(inputs=faded.add_(noise, alpha=severity * STRONGEST_NOISE * std))
+
+    def fade(inputs: Tensor) -> Tensor:
+        noise = torch.from_numpy(rng.standard_normal(tuple(inputs.shape), dtype=np.float32)).to(inputs)
+        faded = torch.lerp(inputs, torch.full_like(inputs, mean), severity * (1 - LOWEST_CONTRAST))
+        return faded.add_(noise, alpha=severity * STRONGEST_NOISE * std)
+
+    return batches.with_tensors(inputs=_by_floats(fade, batches.inputs))
+
+
+def _by_floats(shift: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
+    """Return what `shift` makes of inputs; stored pixels come to it as floats, and are rounded and clipped again."""
+    if inputs.is_floating_point():
+        return shift(inputs)
+    shifted = [shift(part.float()).round_().clamp_(0, 255).to(inputs.dtype) for part in torch.split(inputs, _CHUNK)]
+    return _like(torch.cat(shifted), inputs)
+
+
+def _std_and_mean(inputs: Tensor) -> tuple[float, float]:
+    """Return both, over all values; of stored pixels exactly, from sums of whole numbers."""
+    if inputs.is_floating_point():
+        std, mean = (value.item() for value in torch.std_mean(inputs))
+        return std, mean
+    total = squares = 0
+    for part in torch.split(inputs, _CHUNK):
+        values = part.long()
+        total, squares = total + int(values.sum()), squares + int((values * values).sum())
+    num = inputs.numel()
+    return math.sqrt((squares - total * total / num) / max(1, num - 1)), total / num
 
 
 def _num_pixels(shape: tuple[int, ...]) -> int:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 import random
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from autotunenet_bench.data import DataSource, TensorBatches
-from autotunenet_bench.data.batches import as_tensor_batches
+from autotunenet_bench.data import DataSource, as_tensor_batches
 from autotunenet_bench.tasks.base import Task
 from autotunenet_bench.testing.members import MEMBER_RULES
 from autotunenet_bench.testing.rules import Rule, Subject, generators_left_alone, generators_put_back, hold, require
@@ -89,7 +89,7 @@ def builds_share_nothing(subject: Subject) -> None:
 
 
 def global_generators_do_not_matter(subject: Subject) -> None:
-    """The global random generators are neither touched nor used, in building, training and evaluating."""
+    """The global random generators are neither touched nor used; in training torch's is, which a run has seeded."""
     built = []
     with generators_put_back():
         for seed in (1, 2):
@@ -162,8 +162,8 @@ def _loaded(subject: Subject) -> tuple[Any, DataInfo]:
 def _few(subject: Subject) -> Any:
     """Return a few batches of the task's data, to train on."""
     data, _ = _loaded(subject)
-    train = data.train
-    few = TensorBatches(train.inputs[:NUM_EXAMPLES], train.targets[:NUM_EXAMPLES], subject.make().batch_size)
+    train = as_tensor_batches(data.train, subject.make().name)
+    few = replace(train, inputs=train.inputs[:NUM_EXAMPLES], targets=train.targets[:NUM_EXAMPLES])
     return TaskData(few, data.val)
 
 
@@ -173,14 +173,17 @@ def _built(subject: Subject, seed: int) -> tuple[Task, Any]:
 
 
 def _train(task: Task, workload: Workload) -> list[float]:
-    """Train for one epoch without any tuner; return the losses."""
+    """Train for one epoch without any tuner; return the losses. As in a run, dropout finds torch's generator seeded."""
     losses = []
-    for batch in workload.data.train.epoch(1):
-        loss = task.loss(workload.model, batch)
-        workload.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        workload.optimizer.step()
-        losses.append(loss.item())
+    workload.model.train()
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)
+        for batch in workload.data.train.epoch(1):
+            loss = task.loss(workload.model, batch)
+            workload.optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            workload.optimizer.step()
+            losses.append(loss.item())
     return losses
 
 
