@@ -598,6 +598,13 @@ def test_what_full_says_is_checked_alone_and_with_the_rest() -> None:
 
 
 @pytest.mark.parametrize("name", shipped_configs())
+def test_shipped_configs_are_valid_at_every_scale(name: str) -> None:
+    for scale in load_config(f"configs/{name}.yaml").config.scales:
+        loaded = load_config(f"configs/{name}.yaml", scale=scale)
+        assert loaded.folder == f"{loaded.name}-{scale}"
+
+
+@pytest.mark.parametrize("name", shipped_configs())
 def test_shipped_configs_are_valid_on_the_whole_of_the_data(name: str) -> None:
     config = load_config(f"configs/{name}.yaml", full=True).config
     if config.full and config.full.num_epochs:

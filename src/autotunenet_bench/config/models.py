@@ -146,8 +146,8 @@ def _check_together(config: RunConfig | SuiteConfig) -> None:
                 asked.also,
                 partial(_refuse, "holds the subject, which is asked of anyway; remove it"),
             )
-        for task in asked.target.val_loss if asked.target else ():
-            check(("experiment", "target", "val_loss", task), task, partial(_known_task, task, config))
+        for name in asked.target.val_loss if asked.target else ():
+            check(("experiment", "target", "val_loss", name), name, partial(_known_task, name, config))
     if errors:
         raise ValidationError.from_exception_data("config", errors)
 

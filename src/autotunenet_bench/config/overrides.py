@@ -99,9 +99,10 @@ def apply_fraction(document: Document, block: Block, loc: Loc) -> None:
     has_brought_tasks = bool({"task", "tasks"} & block.values.keys())
     for holder, index, at in _tasks(document):
         task = holder[index] if isinstance(holder[index], dict) else {"name": holder[index]}
-        is_meant = has_brought_tasks or document.where((*at, FRACTION)).startswith(OVERRIDE)
+        place: Loc = (*at, FRACTION)
+        is_meant = has_brought_tasks or document.where(place).startswith(OVERRIDE)
         if FRACTION not in task or not is_meant:
-            document.origins[(*at, FRACTION)] = document.where((*loc, FRACTION))
+            document.origins[place] = document.where((*loc, FRACTION))
             holder[index] = {**task, FRACTION: block.values[FRACTION]}
 
 

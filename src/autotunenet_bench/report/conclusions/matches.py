@@ -26,6 +26,9 @@ SEED = 0
 Key = tuple[str, str]
 """Task and regime, by their display names."""
 
+CellRun = tuple[Key, int]
+"""A cell and a seed: what a run is known by here."""
+
 Scores = Mapping[Run, float]
 AnyKey = TypeVar("AnyKey", bound=Hashable)
 
@@ -118,7 +121,9 @@ def match_all(
     every = {name: _runs_of(groups, name) for name in (*subjects, *against)}
     kept = _distinct(list(every.values()))
     runs = {name: {run: of_name[run] for run in kept} for name, of_name in every.items()}
-    scores = {name: {run: _score(trace) for run, trace in of_name.items()} for name, of_name in runs.items()}
+    scores: dict[str, Scores] = {
+        name: {run: _score(trace) for run, trace in of_name.items()} for name, of_name in runs.items()
+    }
     pairs = list(itertools.product(subjects, against))
     comparisons = _compared({pair: (scores[pair[0]], scores[pair[1]]) for pair in pairs})
     keys = list(dict.fromkeys(key for key, _ in kept)) if by_cell else []
@@ -161,7 +166,7 @@ def has_learnt(trace: Trace) -> bool:
     return final_val_loss(trace) <= TARGET_SHARE * trace.initial_val["loss"]
 
 
-def _runs_of(groups: Sequence[Group], controller: str) -> dict[Run, Trace]:
+def _runs_of(groups: Sequence[Group], controller: str) -> dict[CellRun, Trace]:
     return {
         ((group.task, group.regime), trace.spec["seed"]): trace
         for group in groups
@@ -171,9 +176,9 @@ def _runs_of(groups: Sequence[Group], controller: str) -> dict[Run, Trace]:
     }
 
 
-def _distinct(runs: Sequence[Mapping[Run, Trace]]) -> list[Run]:
+def _distinct(runs: Sequence[Mapping[CellRun, Trace]]) -> list[CellRun]:
     """Cells and seeds, without those in which every method ended with the weights and the loss of an earlier one."""
-    first: dict[tuple[tuple[str, float], ...], Run] = {}
+    first: dict[tuple[tuple[str, float], ...], CellRun] = {}
     for run in runs[0]:
         ends = tuple((of_name[run].weights_sha256, charged(of_name[run])) for of_name in runs)
         first.setdefault(ends, run)
