@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-
 EMBEDDING_SCALE = 0.1
 """Standard deviation of the initial embedding."""
 
