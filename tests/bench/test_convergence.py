@@ -15,7 +15,7 @@ from autotunenet_bench.config.experiment import Target
 from autotunenet_bench.metrics.convergence import TimeTo, reached_by_all, time_to
 from autotunenet_bench.report import write_report
 from autotunenet_bench.report.aggregate import aggregate
-from autotunenet_bench.report.convergence import convergence_csv, convergence_table, target_of, target_words
+from autotunenet_bench.report.convergence import convergence_csv, convergence_tables, target_of, target_words
 
 NAN, INF = math.nan, math.inf
 # Epochs of 10 steps; 2.75 seconds each, of training, validation and control. An epoch of training is 70 operations in
@@ -72,16 +72,16 @@ def group():
 
 
 def test_no_run_is_dropped_from_the_table():
-    table = convergence_table([group()], Target(baseline="base"))
+    (table,) = convergence_tables([group()], Target(baseline="base"))
+    assert table.title == "Convergence time to a validation loss of 0.6: A · stationary"
+    assert table.head == ("controller", "reached", "steps ↓", "seconds ↓", "FLOP ↓")
     # 6 steps an epoch; to the end of epoch e it is e x 600 + (e + 1) x 100 operations.
-    rows = [[cell.text for cell in row[1:5]] for row in table.rows]
-    assert rows == [
-        ["base", "0.6", "2 of 2", "12"],
-        ["fast", "0.6", "2 of 2", "6"],
-        ["slow", "0.6", "1 of 2", "never (12 to never)"],
+    assert [[cell.text for cell in row] for row in table.rows] == [
+        ["base", "2 of 2", "12", "0", "1,500"],
+        ["fast", "2 of 2", "6", "0", "800"],
+        ["slow", "1 of 2", "never (12 to never)", "never (0 to never)", "never (1,500 to never)"],
     ]
-    assert [row[6].text for row in table.rows] == ["1.5e-09", "8e-10", "never (1.5e-09 to never)"]
-    assert [[cell.is_best for cell in row[4:]] for row in table.rows] == [
+    assert [[cell.is_best for cell in row[2:]] for row in table.rows] == [
         [False, False, False],
         [True, False, True],  # a clock decides nothing
         [False, False, False],
@@ -100,8 +100,9 @@ def test_the_target_is_the_one_given_else_that_of_the_baseline():
 
 
 def test_without_a_target_a_cell_stays_in_the_table_without_numbers():
-    table = convergence_table([group()], Target(val_loss={"B": 0.45}))
-    assert [cell.text for cell in table.rows[0]] == ["A · stationary", "base", *["n/a"] * 5]
+    (table,) = convergence_tables([group()], Target(val_loss={"B": 0.45}))
+    assert table.title == "Convergence time to a validation loss that nobody has set: A · stationary"
+    assert [cell.text for cell in table.rows[0]] == ["base", *["n/a"] * 4]
 
 
 def test_the_file_has_a_row_a_run():

@@ -6,7 +6,7 @@ No run is dropped: one that never came to the target is counted, and stands as "
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from autotunenet_bench.config.experiment import Target
 from autotunenet_bench.metrics.convergence import TimeTo, reached_by_all, time_to
@@ -14,15 +14,17 @@ from autotunenet_bench.report.aggregate import Group, Row, Stat
 from autotunenet_bench.report.columns import NOT_MEASURED
 from autotunenet_bench.report.conclusions.words import number
 from autotunenet_bench.report.csvs import to_csv
+from autotunenet_bench.report.group_figures import flop_unit
 from autotunenet_bench.report.sections import Cell, Table, plain
 
 NEVER = "never"
 """In place of a time, of a finished run that did not come to the target."""
 
-_UNITS: tuple[tuple[str, Callable[[TimeTo], float], Callable[[float], str], bool], ...] = (
-    ("steps ↓", lambda time: time.steps, "{:,.0f}".format, True),
-    ("seconds ↓", lambda time: time.seconds, number, False),  # clocks decide which is best, so none is marked
-    ("TFLOP ↓", lambda time: time.flops / 1e12, number, True),
+_NOTE = (
+    "The target is {} Times are to the end of the first epoch at or below it: optimizer steps; seconds of training, "
+    "validation and control; floating point operations of training and validation. Median over the finished seeds "
+    "(lowest to highest); a run that did not come to the target counts as never, later than any. * lowest median; a "
+    "time in seconds depends on the machine and has no mark."
 )
 
 
@@ -49,19 +51,18 @@ def target_of(group: Group, target: Target) -> float:
     return reached_by_all(runs)
 
 
-def convergence_table(groups: Sequence[Group], target: Target) -> Table:
-    """Return a table with a row a controller and cell: how many runs came to the target, and when."""
-    return Table(
-        title="Convergence time ↓",
-        head=("task · regime", "controller", "target loss", "reached", *(head for head, *_ in _UNITS)),
-        rows=tuple(row for group in groups for row in _rows(group, target_of(group, target))),
-        note=(
-            f"The target is {target_words(target)} Times are to the end of the first epoch at or below it: optimizer "
-            "steps; seconds of training, validation and control; operations of training and validation. Median over "
-            f"the finished seeds (lowest to highest); a run that did not come to the target counts as {NEVER}, later "
-            "than any. * lowest median of its cell; a time in seconds depends on the machine and has no mark."
-        ),
-    )
+def convergence_tables(groups: Sequence[Group], target: Target) -> Iterator[Table]:
+    """Yield a table a cell with a row a controller: how many runs came to the target, and when."""
+    for group in groups:
+        aim = target_of(group, target)
+        head, rows = _rows(group, aim)
+        told = "a validation loss that nobody has set" if math.isnan(aim) else f"a validation loss of {number(aim)}"
+        yield Table(
+            title=f"Convergence time to {told}: {group.task} · {group.regime}",
+            head=("controller", "reached", *(f"{name} ↓" for name in head)),
+            rows=rows,
+            note="" if group is not groups[-1] else _NOTE.format(target_words(target)),
+        )
 
 
 def convergence_csv(groups: Sequence[Group], target: Target) -> str:
@@ -84,20 +85,23 @@ def convergence_csv(groups: Sequence[Group], target: Target) -> str:
     )
 
 
-def _rows(group: Group, aim: float) -> Iterator[tuple[Cell, ...]]:
-    where = f"{group.task} · {group.regime}"
+def _rows(group: Group, aim: float) -> tuple[list[str], tuple[tuple[Cell, ...], ...]]:
+    """Return the names of the quantities, and the rows."""
     times = {row.controller: _times(row, aim) for row in group.rows}
-    medians = [
-        {name: Stat(tuple(map(value, of_name))).median for name, of_name in times.items()} for _, value, *_ in _UNITS
-    ]
+    flops = [time.flops for of_name in times.values() for time in of_name if math.isfinite(time.flops)]
+    scale, unit = flop_unit(min(flops, default=1.0))
+    columns = {
+        "steps": {name: [time.steps for time in of_name] for name, of_name in times.items()},
+        "seconds": {name: [time.seconds for time in of_name] for name, of_name in times.items()},
+        unit: {name: [time.flops / scale for time in of_name] for name, of_name in times.items()},
+    }
+    marked = {head: _lowest(by_name) for head, by_name in columns.items() if head != "seconds"}  # clocks decide nothing
+    rows = []
     for name, of_name in times.items():
-        cells = [
-            Cell(_words([value(time) for time in of_name], write), has_mark and _is_lowest(name, by_name))
-            for (_, value, write, has_mark), by_name in zip(_UNITS, medians, strict=True)
-        ]
-        reached = sum(math.isfinite(time.steps) for time in of_name)
-        told = NOT_MEASURED if math.isnan(aim) else number(aim)
-        yield (*plain(where, name, told, NOT_MEASURED if math.isnan(aim) else f"{reached} of {len(of_name)}"), *cells)
+        reached = f"{sum(math.isfinite(time.steps) for time in of_name)} of {len(of_name)}"
+        cells = [Cell(_words(by_name[name]), name in marked.get(head, ())) for head, by_name in columns.items()]
+        rows.append((*plain(name, NOT_MEASURED if math.isnan(aim) else reached), *cells))
+    return list(columns), tuple(rows)
 
 
 def _times(row: Row, aim: float) -> list[TimeTo]:
@@ -106,15 +110,23 @@ def _times(row: Row, aim: float) -> list[TimeTo]:
     return [time_to(run, aim) for run in row.finished]
 
 
-def _is_lowest(name: str, medians: dict[str, float]) -> bool:
+def _lowest(by_name: Mapping[str, Sequence[float]]) -> set[str]:
+    """Return who has the lowest median; nobody where all are level."""
+    medians = {name: Stat(tuple(values)).median for name, values in by_name.items()}
     finite = [median for median in medians.values() if math.isfinite(median)]
-    return len(set(medians.values())) > 1 and bool(finite) and medians[name] == min(finite)
+    if len(set(medians.values())) < 2 or not finite:
+        return set()
+    return {name for name, median in medians.items() if median == min(finite)}
 
 
-def _words(values: Sequence[float], write: Callable[[float], str]) -> str:
+def _words(values: Sequence[float]) -> str:
     if not values or any(map(math.isnan, values)):
         return NOT_MEASURED
-    told = [
-        NEVER if math.isinf(value) else write(value) for value in (Stat(tuple(values)).median, min(values), max(values))
-    ]
-    return told[0] if told[1] == told[2] else f"{told[0]} ({told[1]} to {told[2]})"
+    median, low, high = (_amount(value) for value in (Stat(tuple(values)).median, min(values), max(values)))
+    return median if low == high else f"{median} ({low} to {high})"
+
+
+def _amount(value: float) -> str:
+    if math.isinf(value):
+        return NEVER
+    return f"{value:,.0f}" if value >= 100 else number(value)

@@ -27,7 +27,7 @@ from autotunenet_bench.report.conclusions.words import (
     listed,
     number,
 )
-from autotunenet_bench.report.convergence import convergence_table, target_words
+from autotunenet_bench.report.convergence import convergence_tables, target_words
 from autotunenet_bench.report.departure import departure_words
 from autotunenet_bench.report.facts import Fact, facts
 from autotunenet_bench.report.match_tables import match_tables
@@ -179,8 +179,8 @@ def _model_words(run: Trace) -> str:
 
 def _results(groups: Sequence[Group], experiment: Experiment | None) -> Iterator[Table]:
     yield from (_over_cells(column, groups) for column in RESULT_COLUMNS if _is_measured(column, groups))
-    if experiment and experiment.target and groups:
-        yield convergence_table(groups, experiment.target)
+    if experiment and experiment.target:
+        yield from convergence_tables(groups, experiment.target)
 
 
 def _is_measured(column: Column, groups: Sequence[Group]) -> bool:
