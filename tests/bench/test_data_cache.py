@@ -279,7 +279,11 @@ def test_whoever_does_not_wait_is_refused(tmp_path):
 
 
 @pytest.mark.slow
-def test_builders_at_once_build_once(tmp_path):
+@pytest.mark.parametrize("damaged", [False, True])
+def test_builders_at_once_build_once(root, tmp_path, damaged):
+    if damaged:
+        cached_arrays("a", KEY, arrays)
+        flip(entry_of(root) / "images.npy")
     log = tmp_path / "log"
     context = multiprocessing.get_context("fork")
     barrier = context.Barrier(4)
