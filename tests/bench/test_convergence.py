@@ -7,6 +7,8 @@ import io
 import math
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from made_up_runs import asked
 from test_metrics_runs import make as one_run
 from test_scoring import FLOPS, make
@@ -59,6 +61,19 @@ def test_what_all_runs_reached_is_the_worst_of_their_best():
     assert all(time_to(run, 0.4).steps < INF for run in runs[:2])
     assert reached_by_all([one_run([NAN]), *runs]) == 2.0  # a lost run makes the target that of the untrained model
     assert math.isnan(reached_by_all([]))
+
+
+LOSS = st.floats(0.01, 3.0) | st.just(NAN) | st.just(INF)
+
+
+@given(st.lists(LOSS, min_size=1, max_size=8), st.floats(0.01, 3.0), st.floats(1.0, 2.0))
+def test_a_harder_target_is_never_reached_sooner(losses, target, factor):
+    run = one_run(losses, flops=COSTS["flops"], passes=[10 * (index + 1) for index in range(len(losses))])
+    easy, hard = time_to(run, target * factor), time_to(run, target)
+    assert easy.steps <= hard.steps
+    assert easy.seconds <= hard.seconds
+    assert easy.flops <= hard.flops
+    assert math.isfinite(hard.steps) == any(loss <= target for loss in losses)
 
 
 # -- the table ---------------------------------------------------------------------------------------------------------
