@@ -26,6 +26,7 @@ from autotunenet_bench.files import FolderInUseError, locked
 from autotunenet_bench.metrics import METRICS
 from autotunenet_bench.results.store import ResultStore
 from autotunenet_bench.suite import NoRunsError, make_plan, rebuild_report, resolve, run_suite
+from autotunenet_bench.testing import TASK_RULES
 from autotunenet_bench.types import Event
 
 CONFIG = """\
@@ -280,6 +281,21 @@ def test_check_refuses_a_key_in_the_words_of_configs(name: str, override: str, w
     assert result.exit_code == 2, result.output
     assert result.output.startswith(words)
     assert "pydantic" not in result.output
+
+
+def test_check_without_the_data_of_a_task_says_so_and_breaks_no_rule(tmp_path: Path) -> None:
+    result = invoke("check", "cifar10_resnet18_small", "--data-dir", str(tmp_path))
+    assert result.exit_code == 2, result.output
+    assert f"the data directory {tmp_path} holds no CIFAR-10: looked for " in " ".join(result.output.split())
+    assert "broken" not in result.output
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["cifar10_resnet18_small", "imdb_bilstm_small"])
+def test_check_takes_the_data_of_a_task_from_a_folder(name: str, small_data: Path) -> None:
+    result = invoke("check", name, "--data-dir", str(small_data))
+    assert result.exit_code == 0, result.output
+    assert result.output.splitlines()[-1] == f"{len(TASK_RULES)} rules, 0 broken"
 
 
 # -- help and lists --------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ def check_member(name: str, overrides: list[str], data_dir: Path | None, downloa
         import torch
 
         from autotunenet_bench.config import ConfigError
-        from autotunenet_bench.data import DataSource
+        from autotunenet_bench.data import DataError, DataSource
         from autotunenet_bench.references import ClassNotFoundError
         from autotunenet_bench.testing.targets import check, family_of, model_of
 
@@ -35,10 +35,13 @@ def check_member(name: str, overrides: list[str], data_dir: Path | None, downloa
         except ConfigError as error:
             refuse(str(error))
         say(f"{name}, a {family}:")
-        for finding in found:
-            total, broken = total + 1, broken + (not finding.is_ok)
-            line = f"  {'ok' if finding.is_ok else 'broken':<6}  {finding.rule.name}: {finding.rule.text}"
-            say(line if finding.is_ok else f"{line} Found: {finding.reason}. Mend: {finding.rule.mend}.")
+        try:
+            for finding in found:
+                total, broken = total + 1, broken + (not finding.is_ok)
+                line = f"  {'ok' if finding.is_ok else 'broken':<6}  {finding.rule.name}: {finding.rule.text}"
+                say(line if finding.is_ok else f"{line} Found: {finding.reason}. Mend: {finding.rule.mend}.")
+        except DataError as error:
+            refuse(str(error))
         say(f"{count(total, 'rule')}, {broken} broken")
         if broken:
             raise typer.Exit(EXIT_FAILED)

@@ -58,7 +58,9 @@ class BiLstmClassifier(nn.Module):
         states = torch.cat(
             [self.forwards(self.embedding(ids))[0], self.backwards(self.embedding(ids.gather(1, turned)))[0]], dim=2
         )
-        # Neither pool asks where a state stood, so the second half need not be turned back.
+        # Neither pool asks where a state stood, so the second half need not be turned back. Best validation loss of the
+        # small network within 10 epochs on a tenth of IMDB: both pools 0.51 (in epoch 5), the largest alone 0.49 (7),
+        # the mean alone 0.52 (4), the last states 0.57 (6); 250 reviews tell the first three not apart.
         outside = ~is_word.unsqueeze(2)
         largest = states.masked_fill(outside, -torch.inf).amax(dim=1)
         mean = states.masked_fill(outside, 0.0).sum(dim=1) / lengths.unsqueeze(1)

@@ -8,7 +8,7 @@ from autotunenet_bench.tasks.imdb_bilstm import ImdbBase
 
 
 class ImdbBiLstmSmall(ImdbBase):
-    """Small BiLSTM (177,154 parameters) on IMDB: 5,000 words, reviews cut at 128; a tenth of a second a step."""
+    """BiLSTM (177,154 parameters) on IMDB: 5,000 words, reviews cut at 128; 0.1 seconds a step."""
 
     num_words: ClassVar[int] = 5_000
     max_length: ClassVar[int] = 128

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from pydantic import BaseModel
 
-from autotunenet_bench.data import DataSource
+from autotunenet_bench.data import DataError, DataSource
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,6 +104,8 @@ def _reason(rule: Rule, subject: Subject) -> str:
         rule.check(subject)
     except AssertionError as error:
         return f"{kind}{error or 'an assertion failed'}"
+    except DataError:  # what is not at hand breaks no rule
+        raise
     except Exception as error:  # the member is anybody's: whatever it raises is a finding
         return f"{kind}{type(error).__name__}: {' '.join(str(error).split())}"
     return ""

@@ -81,6 +81,7 @@ def check(name: str, fields: Mapping[str, Any], source: DataSource) -> Iterator[
 
     Raises:
         ClassNotFoundError: If there is no such member.
+        DataError: If the data of a task are missing or damaged, as it comes to them.
     """
     model: Any = model_of(name)
     looked_at = subjects(model, **fields) if family_of(name) is REGIME else [Subject(model, fields, source)]
