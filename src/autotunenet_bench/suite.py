@@ -9,9 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
-from autotunenet_bench.config import ConfigError, Experiment, Problem, RunConfig, RunSpec, SuiteConfig, expand
+from autotunenet_bench.config import (
+    ConfigError,
+    Departure,
+    Experiment,
+    Problem,
+    RunConfig,
+    RunSpec,
+    SuiteConfig,
+    expand,
+)
 from autotunenet_bench.data import DataSource
 from autotunenet_bench.environment import environment
 from autotunenet_bench.executors import CellUpdate, run_cells
@@ -95,6 +104,7 @@ def run_suite(
     source: DataSource,
     *,
     name: str = "suite",
+    departure: Departure | None = None,
     num_workers: int | None = None,
     fresh: bool = False,
     on_plan: Callable[[Plan], None] = lambda plan: None,
@@ -107,6 +117,7 @@ def run_suite(
         folder: Where a folder a run, ``report.html``, ``report.md`` and the CSV files go.
         source: Where data may come from.
         name: Heading of the report when the config has no title.
+        departure: What a command line has put over the config, for the report to tell.
         num_workers: Processes; None: as many as the cores allow.
         fresh: Whether to throw finished runs of this config away and do them again.
         on_plan: Called once, before the first run starts.
@@ -128,8 +139,7 @@ def run_suite(
                 store.folder(spec).clear()
         plan = make_plan(specs, store, num_workers)
         on_plan(plan)
-        experiment = config.experiment if isinstance(config, SuiteConfig) else None
-        _write_suite_file(folder, config.title or name, config.description or "", experiment, specs)
+        _write_suite_file(folder, config, name, departure, specs)
         failed = run_cells(
             plan.pending,
             root=folder,
@@ -162,6 +172,7 @@ def rebuild_report(folder: Path, known_failures: Mapping[str, str] | None = None
         failures=found.failures,
         missing=found.missing,
         experiment=found.about.get("experiment"),
+        departure=found.about.get("departure"),
     )
     num_runs = len(found.names)
     return SuiteResult(folder, list(found.traces.values()), found.failures, found.missing, num_runs, report)
@@ -294,11 +305,17 @@ def num_cores() -> int:
 
 
 def _write_suite_file(
-    folder: Path, title: str, description: str, experiment: Experiment | None, specs: Sequence[RunSpec]
+    folder: Path,
+    config: RunConfig | SuiteConfig,
+    name: str,
+    departure: Departure | None,
+    specs: Sequence[RunSpec],
 ) -> None:
-    about: dict[str, Any] = {"title": title, "description": description}
-    if experiment:
+    about: dict[str, Any] = {"title": config.title or name, "description": config.description or ""}
+    if experiment := getattr(config, "experiment", None):
         about["experiment"] = experiment.model_dump(mode="json")
+    if departure and departure != Departure():
+        about["departure"] = departure.model_dump(mode="json", exclude_defaults=True)
     about["runs"] = [spec.run_id for spec in specs]
     write_atomically(folder / SUITE_FILE, json.dumps(about, indent=2) + "\n")
 
@@ -311,19 +328,22 @@ def _read_suite_file(folder: Path) -> dict[str, Any]:
     try:
         about = json.loads(path.read_text(encoding="utf-8"))
         if isinstance(about, dict) and _is_sound(about):
-            return about | _experiment_of(about)
+            return about | _read_models(about)
     except ValidationError as error:
-        fault = f"its experiment has {error.error_count()} wrong or missing keys"
+        fault = f"its {error.title.lower()} has {error.error_count()} wrong or missing keys"
     except ValueError as error:
         fault = str(error)
     mend = "run the config again, which writes it anew, or remove it to report every run in the folder"
     raise SuiteFileError(f"{path}: this file is damaged ({fault}); {mend}")
 
 
-def _experiment_of(about: dict[str, Any]) -> dict[str, Experiment]:
-    if about.get("experiment") is None:
-        return {}
-    return {"experiment": Experiment.model_validate_json(json.dumps(about["experiment"]), strict=True)}
+def _read_models(about: dict[str, Any]) -> dict[str, BaseModel]:
+    models: dict[str, type[BaseModel]] = {"experiment": Experiment, "departure": Departure}
+    return {
+        key: model.model_validate_json(json.dumps(about[key]), strict=True)
+        for key, model in models.items()
+        if about.get(key) is not None
+    }
 
 
 def _is_sound(about: dict[str, Any]) -> bool:

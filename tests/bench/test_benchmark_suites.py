@@ -13,6 +13,7 @@ import pytest
 
 from autotunenet_bench.config import SuiteConfig, expand, load_config
 from autotunenet_bench.report.conclusions import CONCLUSIONS
+from autotunenet_bench.statistics import limits
 
 BENCHMARKS = {"trust": "do_no_harm", "schedulers": "best_of", "stress": "survives", "offline_hpo": "equal_budget"}
 """Suites that one waits for, with the rule that answers each."""
@@ -62,6 +63,32 @@ def test_the_matrix_has_every_kind_of_change_and_ten_seeds() -> None:
     assert set(config.experiment.against) == {c.display for c in config.controllers} - {"autotunenet"}  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize(
+    ("scale", "share", "num_runs"), [(None, 1, 150), ("small", 1 / 50, 45), ("medium", 3 / 10, 45)]
+)
+def test_the_schedules_have_the_same_course_at_every_scale(scale: str | None, share: float, num_runs: int) -> None:
+    config = load_config("suites/adaptive_lr", scale=scale).config
+    assert isinstance(config, SuiteConfig)
+    step_decay, exponential = config.controllers[1:3]
+    assert step_decay.period * 5 == config.num_epochs  # type: ignore[attr-defined]
+    assert exponential.decay_units == 10_000 * share  # type: ignore[attr-defined]
+    assert (step_decay.gamma, exponential.gamma, exponential.per) == (0.1, 0.96, "step")  # type: ignore[attr-defined]
+    assert len(expand(config)) == num_runs
+    for task in config.tasks:
+        assert (task.optimizer, task.defaults["lr"], task.momentum, task.batch_size) == ("adam", 0.001, 0.9, 64)
+        # The share of the epochs times that of the steps in each.
+        assert config.num_epochs / 50 * task.data_fraction == pytest.approx(share, rel=0.2)
+
+
+def test_the_experiment_as_specified_has_seeds_enough_to_claim_something_of_a_single_task() -> None:
+    config = suite("adaptive_lr")
+    assert config.experiment
+    num_comparisons = len(config.experiment.subjects) * len(config.experiment.against) * len(config.tasks)
+    assert num_comparisons == 18
+    assert limits(10, len(config.seeds), num_comparisons) == ""
+    assert limits(9, 9, num_comparisons).startswith("Nothing can be claimed")
+
+
 # -- real runs ---------------------------------------------------------------------------------------------------------
 
 
@@ -80,6 +107,7 @@ SHRUNK = {
     "trust": ["tasks=[digits_mlp]", "num_epochs=2", "seeds=[0, 1]"],
     "offline_hpo": ["tasks=[{name: digits_mlp, lr: 0.01}]", "seeds=[0, 1]"],
     "schedulers": [LRS, "num_epochs=1", "seeds=[0, 1]"],
+    "adaptive_lr": ["tasks=[digits_mlp]", "num_epochs=2", "seeds=[0, 1]"],
     "stress": [WILD, "num_epochs=2", "seeds=[0, 1]"],
     "oha": [
         *("tasks=[digits_mlp]", "controllers=[fixed, autotunenet]", "experiment.against=[fixed]"),

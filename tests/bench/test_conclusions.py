@@ -19,7 +19,7 @@ from autotunenet_bench.metrics.stability import FAILURE_FRACTION
 from autotunenet_bench.report.aggregate import aggregate
 from autotunenet_bench.report.conclusions import CONCLUSIONS, Verdict, conclude
 from autotunenet_bench.report.conclusions.matches import MARGIN
-from autotunenet_bench.report.conclusions.words import claim_of, limits_of, ratio_of
+from autotunenet_bench.report.conclusions.words import caution_of, claim_of, claims_by_cell, limits_of, ratio_of
 from autotunenet_bench.statistics import Claim
 from autotunenet_bench.statistics.claims import MIN_PAIRS
 
@@ -134,6 +134,104 @@ def test_best(losses, expected):
 def test_the_one_that_was_better_is_named_with_its_number():
     finding, _ = conclude(cells({"calm": BEST["loss"][0]}), asked("best_of", "fixed", "cosine"))
     assert finding.answer == "ours was worse than cosine (2 times its loss)"
+
+
+# -- is it better in each task? ----------------------------------------------------------------------------------------
+
+
+EACH = {
+    "win": ({"ours": [0.2] * 10}, {"ours": [0.2] * 10}, Verdict.YES),
+    "one of two": ({"ours": [0.2] * 10}, {"ours": [0.4] * 10}, Verdict.PARTLY),
+    "level in both": ({"ours": [0.39] * 10}, {"ours": [0.41] * 10}, Verdict.NO),
+    "much better over all, behind in one": ({"ours": [0.01] * 10}, {"ours": [0.5] * 10}, Verdict.PARTLY),
+}
+
+
+@pytest.mark.parametrize(("calm", "storm", "expected"), EACH.values(), ids=EACH)
+def test_each_task(calm, storm, expected):
+    both = cells({"calm": {**calm, "fixed": [0.4] * 10}, "storm": {**storm, "fixed": [0.4] * 10}})
+    assert verdict_of(both, "each_task", "fixed") is expected
+
+
+def test_each_task_needs_to_be_better_than_every_other_and_says_where_it_is():
+    losses = {"calm": {"ours": [0.2] * 6, "a": [0.4] * 6, "b": [0.1] * 6}}
+    losses["storm"] = {"ours": [0.2] * 6, "a": [0.4] * 6, "b": [0.4] * 6}
+    finding, matches = conclude(cells(losses), asked("each_task", "a", "b"))
+    assert finding.answer == (
+        "ours was better than each of a and b, by more than 5 %, in 1 of 2 cells (images under storm), and worse than "
+        "one of them in 1 of 2 cells (images under calm)"
+    )
+    assert finding.reasons[0] == (
+        "images under calm: the final validation loss of ours was 0.5 times that of a and 2 times that of b."
+    )
+    # Four comparisons of single cells, of six pairs each: 4 x 2 / 2^6 = 0.125.
+    told = [comparison for match in matches for comparison in match.cells.values()]
+    assert [(one.num_pairs, one.num_comparisons, one.p_holm) for one in told] == [(6, 4, 0.125)] * 4
+    assert claims_by_cell(matches) == [
+        "In 4 of 4 comparisons of single cells no difference may be claimed (lowest p = 0.125 after Holm's correction "
+        "over 4).",
+        "Of single cells: nothing can be claimed: the smallest two-sided p of 6 pairs is 2/2^6 = 0.0312, and after "
+        "Holm's correction over 4 comparisons 0.125.",
+    ]
+
+
+def test_a_claim_of_a_single_cell_is_told_with_its_numbers():
+    losses = {"calm": {"ours": [0.2] * 10, "a": [0.4] * 10}, "storm": {"ours": [0.2] * 10, "a": [0.2] * 10}}
+    _, matches = conclude(cells(losses), asked("each_task", "a"))
+    said = claims_by_cell(matches)
+    assert said[0] == (
+        "ours against a in images under calm: meaningfully better may be claimed (better in 100 % of the pairs, "
+        "p = 0.00391 after Holm's correction over 2 comparisons)."
+    )
+    assert said[1].startswith("In 1 of 2 comparisons of single cells no difference may be claimed (lowest p = 1 ")
+    assert caution_of(matches) == ""
+    # Of rules that are not about cells, nothing is said of them.
+    assert claims_by_cell(conclude(cells(losses), asked("best_of", "a"))[1]) == []
+
+
+# -- several subjects --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("second", "expected"), [(0.2, Verdict.YES), (0.4, Verdict.PARTLY), (0.8, Verdict.PARTLY)])
+def test_of_several_subjects_one_alone_is_no_yes(second, expected):
+    losses = {"calm": {"ours": [0.2] * 10, "second": [second] * 10, "fixed": [0.4] * 10}}
+    finding, matches = conclude(cells(losses), asked("best_of", "fixed", also=("second",)))
+    assert finding.verdict is expected
+    assert finding.answer.startswith("ours was better than fixed, by more than 5 % (yes); second was ")
+    assert [(match.subject, match.other, match.comparison.num_comparisons) for match in matches] == [
+        ("ours", "fixed", 2),
+        ("second", "fixed", 2),
+    ]
+
+
+def test_a_run_that_a_second_subject_misses_is_named():
+    runs = [run(name, 0.2) for name in ("ours", "fixed")] + [run("second", 0.2, finished=False)]
+    finding, matches = conclude(aggregate(runs), asked("best_of", "fixed", also=("second",)))
+    assert (finding.verdict, matches) == (Verdict.OPEN, [])
+    assert finding.reasons[0] == "second: 1 of 1 run has not finished."
+
+
+def test_where_nothing_may_be_claimed_one_sentence_says_it():
+    few = conclude(cells({"calm": {"ours": [0.2] * 3, "fixed": [0.4] * 3}}), asked("best_of", "fixed"))[1]
+    assert caution_of(few).startswith("Nothing can be claimed: 3 pairs are fewer than 6")
+    level = conclude(cells({"calm": {"ours": [0.4] * 12, "fixed": [0.4] * 12}}), asked("best_of", "fixed"))[1]
+    assert caution_of(level) == "Of other seeds nothing may be claimed: no comparison passes the rule."
+    assert caution_of([]) == ""
+
+
+def test_the_limits_name_the_seeds_that_ran_and_the_pairs_that_were_the_same():
+    def world(regime, num_same):
+        return [
+            run(name, loss, seed, regime=regime, weights=f"{name} {regime if seed >= num_same else 'calm'} {seed}")
+            for name, loss in (("ours", 0.2), ("fixed", 0.4))
+            for seed in range(5)
+        ]
+
+    (match,) = conclude(aggregate(world("calm", 0) + world("storm", 1)), asked("best_of", "fixed"))[1]
+    assert (match.num_same, match.num_run, match.comparison.num_seeds) == (1, 5, 4)
+    assert match.limits.startswith(
+        "5 seeds, of which a cell keeps 4 because 1 pair was the very same runs as others, are fewer than 10: of 9 "
+    )
 
 
 # -- does it survive? --------------------------------------------------------------------------------------------------

@@ -555,7 +555,13 @@ def test_a_suite_may_ask_a_question() -> None:
         ("[fixed]", "[fixed, cosine]", "a.yaml:9: experiment.against = ('fixed', 'cosine'): holds the subject, which would be compared with itself; remove it"),
         ("[fixed]", "[fixed, fixed]", "a.yaml:9: experiment.against = ['fixed', 'fixed']: a controller may stand once, 'fixed' stands 2 times"),
         ("[fixed]", "[]", "a.yaml:9: experiment.against = []: must be a list"),
-        ("best_of", "best_off", "a.yaml:10: experiment.conclusion = 'best_off': must be one of do_no_harm, best_of, survives, equal_budget; did you mean 'best_of'?"),
+        ("best_of", "best_off", "a.yaml:10: experiment.conclusion = 'best_off': must be one of do_no_harm, best_of, survives, equal_budget, each_task; did you mean 'best_of'?"),
+        ("[fixed]", "[fixed]\n  also: [cosin]", "a.yaml:10: experiment.also.0 = 'cosin': is no controller of this suite; did you mean 'cosine'?"),
+        ("[fixed]", "[fixed]\n  also: [fixed]", "a.yaml:9: experiment.against = ('fixed',): holds the subject"),
+        ("[fixed]", "[fixed]\n  also: [cosine]", "a.yaml:10: experiment.also = ('cosine',): holds the subject, which is asked of anyway; remove it"),
+        ("[fixed]", "[fixed]\n  target: {baseline: fix}", "a.yaml:10: experiment.target.baseline = 'fix': is no controller of this suite"),
+        ("[fixed]", "[fixed]\n  target: {val_loss: {digits: 0.1}}", "a.yaml:10: experiment.target.val_loss.digits = 'digits': is no task of this suite; did you mean 'digits_mlp'?"),
+        ("[fixed]", "[fixed]\n  target: {}", "a.yaml:10: experiment.target: a target is set by a controller, baseline: NAME, or by losses"),
         ("  question: Is it so?\n", "", "a.yaml:6: experiment.question: this key is required"),
         ("  question: Is it so?\n", "  question: Q\n  ideas: x\n", "a.yaml:8: experiment.ideas = 'x': unknown key; did you mean 'idea'?"),
     ],
@@ -575,7 +581,7 @@ def test_full_puts_its_section_over_the_config_and_set_has_the_last_word() -> No
     full = parse_config(FULL, "a.yaml", ["num_epochs=2"], full=True)
     assert (full.num_epochs, full.seeds) == (2, (5, 6))
     full = parse_config(FULL, "a.yaml", ["full.num_epochs=7", "seeds.0=3"], full=True)
-    assert (full.num_epochs, full.seeds) == (7, (3, 1))
+    assert (full.num_epochs, full.seeds) == (7, (3, 6))  # an index is one of the list that is run
     assert parse_config(SUITE, "a.yaml", full=True) == parse_config(SUITE, "a.yaml")
 
 
@@ -589,6 +595,13 @@ def test_what_full_says_is_checked_alone_and_with_the_rest() -> None:
     with pytest.raises(ConfigError, match=r"regimes.0: .*trigger_epoch") as caught:
         parse_config(edited("num_epochs: 9", "num_epochs: 3", late), "a.yaml", full=True)
     assert "a.yaml:2" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", shipped_configs())
+def test_shipped_configs_are_valid_at_every_scale(name: str) -> None:
+    for scale in load_config(f"configs/{name}.yaml").config.scales:
+        loaded = load_config(f"configs/{name}.yaml", scale=scale)
+        assert loaded.folder == f"{loaded.name}-{scale}"
 
 
 @pytest.mark.parametrize("name", shipped_configs())

@@ -60,6 +60,7 @@ def run():
 GOLDEN = {
     "final_val_loss": 1.5,
     "best_val_loss": 1.5,
+    "final_train_loss": 2.6,  # (9 + 1 + 1 + 1 + 1) / 5
     "final_val_accuracy": 0.75,
     "best_val_accuracy": 0.75,
     "final_test_loss": NAN,  # no test part
@@ -157,7 +158,7 @@ def test_before_the_first_epoch_what_is_unknown_is_nan():
         *("final_val_loss", "best_val_loss", "final_val_accuracy", "best_val_accuracy", "cumulative_val_loss"),
         *("post_trigger_val_loss", "failure", "adaptation_frequency", "anytime_val_loss", "steps_to_target"),
         *("lr_oscillations", "recovery_steps", "settling_steps", "post_shift_degradation", "peak_memory"),
-        *("final_test_loss", "final_test_accuracy"),
+        *("final_test_loss", "final_test_accuracy", "final_train_loss"),
         *("train_flops", "eval_flops", "total_flops", "compute_adjusted_val_loss"),
     }
 

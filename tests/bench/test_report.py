@@ -476,6 +476,19 @@ def test_restarts_are_marked_told_and_remarked_on():
     assert "began anew 1 time in a run" in render([make_trace(restarts_at=(5,))], title="T")
 
 
+def test_a_controller_that_asks_for_nothing_finite_is_remarked_on():
+    def asked(name, *proposals):
+        trace = make_trace(name)
+        decisions = [replace(one, proposed={"lr": lr}) for one, lr in zip(trace.decisions, proposals, strict=True)]
+        return replace(trace, decisions=decisions)
+
+    traces = [asked("broken", NAN, NAN, INF, NAN), asked("odd", 0.1, NAN, 0.1, 0.1), make_trace("sound")]
+    for words in (WellFormed(render(traces, title="T")).text, " ".join(terminal(traces).split())):
+        assert "broken: all 4 proposals were not finite and were refused, so that what was in force stayed" in words
+        assert "odd: 1 of 4 proposals were not finite" in words
+        assert not re.search(r"sound: \w+ (of )?\d+ proposals", words)
+
+
 def test_35_controllers_look_different():
     looks = {(style["color"], str(style["linestyle"])) for style in styles([str(n) for n in range(35)]).values()}
     assert len(looks) == len(COLORS) * len(LINE_STYLES) == 35

@@ -18,6 +18,7 @@ from autotunenet_bench.report.aggregate import aggregate
 from autotunenet_bench.report.drawing import COLORS, DARK_COLORS, DARK_INKS, INKS, color_variables, inline_svg, styles
 from autotunenet_bench.report.group_figures import budget_figure, budget_words, recovery_figure
 from autotunenet_bench.report.html import MAX_MAPS, render
+from autotunenet_bench.report.lr_figure import lr_figure
 from autotunenet_bench.report.profile_figure import MAX_BANDS, MIN_RUNS, profile_figure
 from autotunenet_bench.report.sensitivity import lr_maps, sensitivity_figure
 from autotunenet_bench.report.verdicts import judge
@@ -257,10 +258,54 @@ def test_a_large_suite_has_few_figures_and_all_tables(monkeypatch):
     traces = [make_trace(task=f"task {index}", num_rollbacks=1) for index in range(5)]
     text = render(traces, title="T")
     page = WellFormed(text)
-    assert (text.count("<svg"), text.count("<details>"), text.count(">Outcome<")) == (2, 3, 5)
+    assert (text.count("<svg"), text.count("<details>"), text.count(">Outcome<")) == (
+        4,
+        3,
+        5,
+    )  # curves, and the way through lr and loss
     assert text.count("the loss blew up") == 2
     assert page.text.count("Figures and rollbacks are shown for the first 2 cells only") == 3
     assert {f"group-{number}" for number in range(1, 6)} <= set(page.ids)
+
+
+# -- lr against loss ---------------------------------------------------------------------------------------------------
+
+
+def lr_trace(lrs, losses, *, controller="a", seed=0, is_finished=True):
+    trace = make(losses, controller=controller, seed=seed, is_finished=is_finished)
+    epochs = [dataclasses.replace(epoch, hyperparams={"lr": lr}) for epoch, lr in zip(trace.epochs, lrs, strict=True)]
+    return dataclasses.replace(trace, epochs=epochs)
+
+
+def test_the_way_through_lr_and_loss_has_a_line_a_controller_and_its_seeds_behind():
+    runs = [lr_trace([0.1, 0.01, 0.001], [1.0, 0.5, 0.2], seed=seed) for seed in (0, 1)]
+    group, style_of = group_of(*runs, lr_trace([0.1, 0.1, 0.1], [1.0, 0.9, 0.8], controller="b"))
+    svg = lr_figure(group, style_of)
+    assert {"a", "b", "first epoch", "last epoch", "lr at the end of an epoch"} <= words_in(svg)
+    assert svg.count("stroke-opacity: 0.45") == 2  # the two seeds of a; b has one
+    assert lr_figure(group, style_of) == svg
+
+
+@pytest.mark.parametrize(
+    "trace",
+    [
+        lr_trace([0.1, 0.1], [1.0, 0.5]),  # nobody has moved it
+        lr_trace([0.1, 0.01], [1.0, 0.5], is_finished=False),
+        lr_trace([NAN, NAN], [1.0, 0.5]),
+        lr_trace([0.0, -1.0], [1.0, 0.5]),
+    ],
+)
+@pytest.mark.filterwarnings("error")
+def test_where_no_lr_has_moved_there_is_no_way_to_draw(trace):
+    assert lr_figure(*group_of(trace)) is None
+
+
+@pytest.mark.filterwarnings("error")
+def test_the_way_is_drawn_of_lost_runs_and_of_an_lr_that_lands_at_zero():
+    group, style_of = group_of(
+        lr_trace([0.1, 0.0], [NAN, INF]), lr_trace([1.0, NAN], [1e300, 0.5], seed=1), lr_trace([0.1], [1.0], seed=2)
+    )
+    assert "1e-05" in words_in(lr_figure(group, style_of))  # five decades below the highest, and no further
 
 
 def test_names_that_begin_with_an_underscore_are_in_the_legend():

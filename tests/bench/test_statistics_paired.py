@@ -323,6 +323,9 @@ def test_limits_in_words():
         "nothing can be claimed: the smallest two-sided p is 2/2^5 = 0.0625."
     )
     assert "Of a cell" not in limits(40, 8)
+    assert limits(9, 4, num_same=1, num_run=5).startswith(
+        "5 seeds, of which a cell keeps 4 because 1 pair was the very same runs as others, are fewer than 10: of 9 "
+    )
     assert limits(5000, 10, 20) == ""
 
 

@@ -13,7 +13,7 @@ import typer
 from autotunenet_bench.cli.checking import check_member
 from autotunenet_bench.cli.ending import EXIT_FAILED, interruptible, refuse, system_errors
 from autotunenet_bench.cli.executing import execute, show_result
-from autotunenet_bench.cli.options import DataDir, Download, Fresh, Full, Out, Overrides, Topic, Workers
+from autotunenet_bench.cli.options import DataDir, Download, Fresh, Full, Out, Overrides, Scale, Topic, Workers
 from autotunenet_bench.cli.saying import PROGRAM, count, print_lines, say
 
 app = typer.Typer(
@@ -88,6 +88,7 @@ def run(
     data_dir: DataDir = None,
     download: Download = False,
     full: Full = False,
+    scale: Scale = None,
     fresh: Fresh = False,
 ) -> None:
     """Run one config over its seeds.
@@ -103,7 +104,7 @@ def run(
     `autotunenet-bench list configs`. Copy one to begin your own.
     """  # noqa: D301
     data = (data_dir, download, full)
-    execute("run", config, overrides or [], out, workers=workers, data=data, fresh=fresh)
+    execute("run", config, overrides or [], out, scale=scale, workers=workers, data=data, fresh=fresh)
 
 
 @app.command()
@@ -116,6 +117,7 @@ def suite(
     data_dir: DataDir = None,
     download: Download = False,
     full: Full = False,
+    scale: Scale = None,
     fresh: Fresh = False,
 ) -> None:
     """Run every combination that a suite names.
@@ -126,12 +128,13 @@ def suite(
       autotunenet-bench suite demo --workers 2 --out my_results
       autotunenet-bench suite demo --set "seeds=[0]" --set controllers.1.warmup=1
       autotunenet-bench suite trust --full --data-dir my_copies
+      autotunenet-bench suite adaptive_lr --scale small --data-dir my_copies
 
     \b
     `autotunenet-bench list suites` names the shipped ones.
     """  # noqa: D301
     data = (data_dir, download, full)
-    execute("suite", config, overrides or [], out, workers=workers, data=data, fresh=fresh)
+    execute("suite", config, overrides or [], out, scale=scale, workers=workers, data=data, fresh=fresh)
 
 
 @app.command("list")

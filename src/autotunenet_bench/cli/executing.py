@@ -26,13 +26,15 @@ def execute(
     overrides: list[str],
     out: Path,
     *,
+    scale: str | None,
     workers: int | None,
     data: tuple[Path | None, bool, bool],
     fresh: bool,
 ) -> None:
     """Load, run, show; every way out has its exit code.
 
-    `kind` is the command, "run" or "suite"; `data` is what --data-dir, --download and --full say.
+    `kind` is the command, "run" or "suite"; `scale` is what --scale names, `data` is what --data-dir, --download and
+    --full say.
     """
     place = [out]  # the folder below it, as soon as the config has told its name
     with interruptible(place):
@@ -44,9 +46,9 @@ def execute(
         from autotunenet_bench.suite import run_suite
 
         try:
-            loaded = load_config(name, overrides, full=data[2])
+            loaded = load_config(name, overrides, full=data[2], scale=scale)
             _refuse_other_kind(kind, name, loaded)
-            folder = place[0] = out / loaded.name
+            folder = place[0] = out / loaded.folder
             say(f"Config: {loaded.path}{' (shipped)' if loaded.shipped else ''}")
             with system_errors(folder, "name another folder with --out"), ProgressDisplay() as progress:
 
@@ -59,6 +61,7 @@ def execute(
                     folder,
                     DataSource.from_environment(*data),
                     name=loaded.name,
+                    departure=loaded.departure,
                     num_workers=workers,
                     fresh=fresh,
                     on_plan=on_plan,
@@ -106,12 +109,15 @@ def show_result(result: SuiteResult, page: Path | None = None) -> None:
 
     _console().print(summary_table(result.traces))
     files = result.report
+    for sentence in files.departure:
+        say(sentence)
     if files.answer:
         say(f"Answer: {files.answer}")
     say(f"Report: {page or files.html}")
     # The first with its folder, the others by name: nine paths would fill the screen.
     others = files.curves_csv, files.decisions_csv, files.overall_csv, files.score_csv, files.claims_csv
-    names = ", ".join(path.name for path in (files.markdown, files.summary_csv, *others, files.tables_tex))
+    beside = files.markdown, files.summary_csv, *others, files.convergence_csv, files.tables_tex
+    names = ", ".join(path.name for path in beside if path)
     say(f"Beside it: {names}")
     num_finished = sum(trace.finished for trace in result.traces)
     if num_finished < result.num_runs:

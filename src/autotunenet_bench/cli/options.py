@@ -28,6 +28,10 @@ Full = Annotated[
         "--full", help="Take the whole of the data, never the part that is installed; see `full:` in configs."
     ),
 ]
+Scale = Annotated[
+    str | None,
+    typer.Option("--scale", metavar="NAME", help="Run it at another size, one of the config's `scales:`."),
+]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Do finished runs again instead of reusing them.")]
 
 

@@ -12,10 +12,11 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from autotunenet_bench.config.errors import ConfigError, Problem
+from autotunenet_bench.config.errors import ConfigError, Loc, Problem, did_you_mean
+from autotunenet_bench.config.experiment import Departure
 from autotunenet_bench.config.explain import explain, explain_non_finite
 from autotunenet_bench.config.models import RunConfig, SuiteConfig
-from autotunenet_bench.config.overrides import apply_full, apply_override
+from autotunenet_bench.config.overrides import apply_fraction, apply_override, apply_section
 from autotunenet_bench.config.yaml import OVERRIDE, Document, decode, non_finite, parse_yaml
 
 AnyModel = TypeVar("AnyModel", bound=BaseModel)
@@ -30,21 +31,31 @@ class LoadedConfig:
         name: The file's name without its ending; names the folder of the results.
         path: The file that was read.
         shipped: Whether it came with the package.
+        departure: What was put over it from outside.
     """
 
     config: RunConfig | SuiteConfig
     name: str
     path: Path
     shipped: bool
+    departure: Departure
+
+    @property
+    def folder(self) -> str:
+        """Name of the folder of its results; every scale has its own, so that scales never mix."""
+        return f"{self.name}-{self.departure.scale.name}" if self.departure.scale else self.name
 
 
-def load_config(name: str, overrides: Sequence[str] = (), *, full: bool = False) -> LoadedConfig:
+def load_config(
+    name: str, overrides: Sequence[str] = (), *, full: bool = False, scale: str | None = None
+) -> LoadedConfig:
     """Find, read, override and check a config.
 
     Args:
         name: A path, or the name of a shipped config: ``"mnist_data_shift"``, ``"configs/suites/demo.yaml"``.
         overrides: Texts ``key.path=value``, applied in order.
         full: Whether the config's section ``full`` is put over the rest.
+        scale: Which of the config's ``scales`` is put over the rest.
 
     Raises:
         ConfigError: With every problem that was found.
@@ -55,11 +66,12 @@ def load_config(name: str, overrides: Sequence[str] = (), *, full: bool = False)
     except OSError as error:
         raise ConfigError([Problem(str(path), f"cannot be read: {error.strerror}", "check its permissions")]) from None
     text = decode(raw, str(path))
-    return LoadedConfig(parse_config(text, str(path), overrides, full=full), path.stem, path, shipped)
+    config, departure = _parse(text, str(path), overrides, full, scale)
+    return LoadedConfig(config, path.stem, path, shipped, departure)
 
 
 def parse_config(
-    text: str, source: str, overrides: Sequence[str] = (), *, full: bool = False
+    text: str, source: str, overrides: Sequence[str] = (), *, full: bool = False, scale: str | None = None
 ) -> RunConfig | SuiteConfig:
     """Check the text of a config; a text that has ``tasks``, ``regimes`` and ``controllers`` is a suite.
 
@@ -68,10 +80,18 @@ def parse_config(
         source: The file's name in messages.
         overrides: Texts ``key.path=value``, applied in order.
         full: Whether the config's section ``full`` is put over the rest; what an override has written stays.
+        scale: Which of the config's ``scales`` is put over the rest, and over ``full``; what an override has written
+            stays.
 
     Raises:
         ConfigError: With every problem that was found.
     """
+    return _parse(text, source, overrides, full, scale)[0]
+
+
+def _parse(
+    text: str, source: str, overrides: Sequence[str], full: bool, scale: str | None
+) -> tuple[RunConfig | SuiteConfig, Departure]:
     document = parse_yaml(text, source)
     if document.data is not None and not isinstance(document.data, dict):
         kind = "a list" if isinstance(document.data, list) else "a single value"
@@ -80,13 +100,47 @@ def parse_config(
     if document.data is None and not overrides:
         mend = "begin with `task:`, `regime:` and `controller:`, or copy a shipped config"
         raise ConfigError([Problem(document.where(()), "the config is empty", mend)])
-    for override in overrides:
+    # What is said of a section comes before it is applied, and what is said of anything else after that: so an index
+    # into a list is one into the list that is run.
+    of_sections = [text for text in overrides if text.partition("=")[0].partition(".")[0].strip() in _SECTIONS]
+    for override in of_sections:
         apply_override(document, override)
+    wanted: list[tuple[str, Loc]] = [("full", ("full",))] if full else []
+    if scale is not None:
+        wanted.append((scale, ("scales", scale)))
+    if wanted:
+        _check_sections(document, scale)
+    blocks = [(apply_section(document, name, loc), loc) for name, loc in wanted]
+    for override in overrides:
+        if override not in of_sections:
+            apply_override(document, override)
+    for block, loc in blocks:
+        apply_fraction(document, block, loc)
     config = _check(document)
-    if full and config.full:
-        apply_full(document)
-        config = _check(document)  # what fits few epochs need not fit many
-    return config
+    departure = Departure(
+        scale=blocks[-1][0] if scale is not None else None,
+        full=blocks[0][0] if full else None,
+        scales=tuple(config.scales),
+        overrides=tuple(overrides),
+    )
+    return config, departure
+
+
+_SECTIONS = ("full", "scales")
+
+
+def _check_sections(document: Document, scale: str | None) -> None:
+    """Check the sections by themselves, and that there is one of the name `scale`, if any."""
+    if document.data is None:  # all is to come from overrides
+        document.data = {}
+    _, problems = _validate(document, _choose_model(document.data))
+    if faults := [problem for problem in problems if problem.loc[:1] in [(section,) for section in _SECTIONS]]:
+        raise ConfigError(faults)
+    known = list(document.data.get("scales") or {})
+    if scale is not None and scale not in known:
+        rule = f"the config has no scale {scale!r}" if known else "the config has no scales"
+        mend = f"{did_you_mean(scale, known)}choose from {', '.join(known)}, or leave" if known else "leave"
+        raise ConfigError([Problem(f"--scale {scale}", rule, f"{mend} --scale out to run it as it is specified")])
 
 
 def check_keys(document: Document, model: type[BaseModel]) -> None:

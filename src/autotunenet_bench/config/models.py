@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Annotated, Any
@@ -14,7 +15,7 @@ from autotunenet.controllers import Controller
 from autotunenet.space import Categorical, Dimension, Float, Int, SearchSpace
 from autotunenet_bench.config.compute import Compute
 from autotunenet_bench.config.errors import did_you_mean
-from autotunenet_bench.config.experiment import Experiment, Full, NumEpochs, Seeds
+from autotunenet_bench.config.experiment import Experiment, Full, NumEpochs, Scale, Seeds
 from autotunenet_bench.controllers import CONTROLLERS
 from autotunenet_bench.controllers.base import MethodConfig
 from autotunenet_bench.controllers.own import config_of
@@ -136,15 +137,27 @@ def _check_together(config: RunConfig | SuiteConfig) -> None:
     if isinstance(config, SuiteConfig) and config.experiment:
         for place, display in _names_in(config.experiment):
             check(("experiment", *place), display, partial(_known_controller, display, config))
-        if config.experiment.subject in config.experiment.against:
+        asked = config.experiment
+        if set(asked.subjects) & set(asked.against):
             itself = "holds the subject, which would be compared with itself; remove it"
-            check(("experiment", "against"), config.experiment.against, partial(_refuse, itself))
+            check(("experiment", "against"), asked.against, partial(_refuse, itself))
+        if asked.subject in asked.also:
+            check(
+                ("experiment", "also"),
+                asked.also,
+                partial(_refuse, "holds the subject, which is asked of anyway; remove it"),
+            )
+        for name in asked.target.val_loss if asked.target else ():
+            check(("experiment", "target", "val_loss", name), name, partial(_known_task, name, config))
     if errors:
         raise ValidationError.from_exception_data("config", errors)
 
 
 def _names_in(experiment: Experiment) -> Iterator[tuple[tuple[str | int, ...], str]]:
     yield ("subject",), experiment.subject
+    yield from ((("also", index), name) for index, name in enumerate(experiment.also))
+    if experiment.target and experiment.target.baseline:
+        yield ("target", "baseline"), experiment.target.baseline
     yield from ((("against", index), name) for index, name in enumerate(experiment.against))
 
 
@@ -153,6 +166,12 @@ def _known_controller(name: str, config: SuiteConfig) -> None:
     if name not in known:
         mend = f"{did_you_mean(name, known)}choose from {', '.join(known)}, or set experiment to null"
         raise ValueError(f"is no controller of this suite; {mend}")
+
+
+def _known_task(name: str, config: SuiteConfig) -> None:
+    known = [task.display for task in config.tasks]
+    if name not in known:
+        raise ValueError(f"is no task of this suite; {did_you_mean(name, known)}choose from {', '.join(known)}")
 
 
 def _refuse(rule: str) -> None:
@@ -186,12 +205,49 @@ class _Config(BaseModel):
     full: Full | None = Field(None, description="what --full puts over this config")
 
 
+def _fit_for_folders(scales: dict[str, Any]) -> dict[str, Any]:
+    for name in scales:
+        if not re.fullmatch("[A-Za-z0-9_]{1,30}", name):
+            raise ValueError(
+                f"a scale's name has letters, digits and _ only, 30 at most, since it names a folder; got {name!r}"
+            )
+    return scales
+
+
+SCALE_NAMES = AfterValidator(_fit_for_folders)
+
+
+class RunScale(Scale):
+    """What ``--scale`` puts over a config of one run; a key that is left out stays as it is."""
+
+    task: AnyTask | None = Field(None, description="what is trained at this size")
+    regime: AnyRegime | None = Field(None, description="what changes while it trains")
+    controller: AnyController | None = Field(None, description="who changes the hyperparameters")
+
+
+class SuiteScale(Scale):
+    """What ``--scale`` puts over a suite; a key that is left out stays as it is."""
+
+    tasks: Annotated[tuple[AnyTask, ...], AfterValidator(_unique_names)] | None = Field(
+        None, min_length=1, description="what is trained at this size"
+    )
+    regimes: Annotated[tuple[AnyRegime, ...], AfterValidator(_unique_names)] | None = Field(
+        None, min_length=1, description="what changes while it trains"
+    )
+    controllers: Annotated[tuple[AnyController, ...], AfterValidator(_unique_names)] | None = Field(
+        None, min_length=1, description="who changes the hyperparameters"
+    )
+
+
 class RunConfig(_Config):
     """One task, regime and controller, over some seeds."""
 
     task: AnyTask = Field(description="what is trained")
     regime: AnyRegime = Field(description="what changes while it trains")
     controller: AnyController = Field(description="who changes the hyperparameters")
+    scales: Annotated[dict[str, RunScale], SCALE_NAMES] = Field(
+        {}, description="what --scale NAME puts over this config, by name"
+    )
 
     @property
     def tasks(self) -> Sequence[Task]:
@@ -227,6 +283,9 @@ class SuiteConfig(_Config):
         min_length=1, description="who changes the hyperparameters"
     )
     experiment: Experiment | None = Field(None, description="the question, and the rule that answers it")
+    scales: Annotated[dict[str, SuiteScale], SCALE_NAMES] = Field(
+        {}, description="what --scale NAME puts over this config, by name"
+    )
 
     @model_validator(mode="after")
     def _fits_together(self) -> SuiteConfig:

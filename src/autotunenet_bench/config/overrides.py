@@ -1,15 +1,21 @@
-"""``--set key.path=value``: single values put over a config from the command line."""
+"""What a command line puts over a config: single values (``--set key.path=value``) and whole sections (``--scale``)."""
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 from autotunenet_bench.config.errors import ConfigError, Loc, Problem
+from autotunenet_bench.config.experiment import Block
 from autotunenet_bench.config.yaml import OVERRIDE, Document, parse_yaml
 
 _SINGULAR = ("task", "regime", "controller")
 _PLURAL = ("tasks", "regimes", "controllers")
+
+FRACTION = "data_fraction"
+"""A key of sections that is one of tasks."""
 
 
 def apply_override(document: Document, text: str) -> None:
@@ -42,24 +48,78 @@ def apply_override(document: Document, text: str) -> None:
         document.problems.extend(error.problems)
 
 
-def apply_full(document: Document) -> None:
-    """Put the section ``full`` of a checked document over its other keys, in place.
+def apply_section(document: Document, name: str, loc: Loc) -> Block:
+    """Put a checked section of a document over its other keys, in place, and return what was put over what.
 
-    A key that a ``--set`` has written stays: whoever wrote it there meant it.
+    Each value keeps the line that it was written at. ``data_fraction``, which is a key of tasks, is put on them by
+    `apply_fraction`, when overrides have said what the tasks are.
 
-    >>> document = parse_yaml("{num_epochs: 2, seeds: [0], full: {num_epochs: 9, seeds: [0, 1]}}", "a.yaml")
-    >>> apply_override(document, "seeds=[7]")
-    >>> apply_full(document)
-    >>> document.data["num_epochs"], document.data["seeds"]
-    (9, [7])
+    Args:
+        document: Its keys are those of a run or of a suite.
+        name: What the section is called.
+        loc: Where it stands: ``("full",)``, ``("scales", "small")``. One that is not there puts nothing.
+
+    >>> document = parse_yaml("{num_epochs: 50, scales: {small: {num_epochs: 10}}}", "a.yaml")
+    >>> apply_section(document, "small", ("scales", "small")).specified, document.data["num_epochs"]
+    ({'num_epochs': 50}, 10)
     """
-    overridden = {loc[0] for loc, origin in document.origins.items() if origin.startswith(OVERRIDE)}
-    for key, value in (document.data.get("full") or {}).items():
-        if value is not None and key not in overridden:
-            origin = document.where(("full", key))
-            document.data[key] = value
-            _forget_below(document, (key,))
-            document.origins[key,] = origin
+    section = document.data
+    for part in loc:
+        section = section.get(part) or {}
+    values = {key: value for key, value in copy.deepcopy(section).items() if value is not None}
+    specified = {key: copy.deepcopy(document.data.get(key)) for key in values}
+    if FRACTION in values:
+        specified[FRACTION] = _told_fraction(document)
+    for key in values.keys() - {FRACTION}:
+        document.data[key] = copy.deepcopy(values[key])
+        _forget_below(document, (key,))
+        for old, origin in list(document.origins.items()):
+            if old[: len(loc) + 1] == (*loc, key):
+                document.origins[old[len(loc) :]] = origin
+    return Block(name=name, values=values, specified=specified)
+
+
+def apply_fraction(document: Document, block: Block, loc: Loc) -> None:
+    """Put the ``data_fraction`` of a section on every task of a document, in place.
+
+    A task that has one of its own keeps it where the section brought that task in, or an override said so.
+
+    Args:
+        document: `apply_section` and overrides have been applied to it.
+        block: What `apply_section` returned.
+        loc: Where the section stands.
+
+    >>> document = parse_yaml("{tasks: [mnist_cnn], scales: {small: {data_fraction: 0.1}}}", "a.yaml")
+    >>> apply_fraction(document, apply_section(document, "small", ("scales", "small")), ("scales", "small"))
+    >>> document.data["tasks"]
+    [{'name': 'mnist_cnn', 'data_fraction': 0.1}]
+    """
+    if FRACTION not in block.values:
+        return
+    has_brought_tasks = bool({"task", "tasks"} & block.values.keys())
+    for holder, index, at in _tasks(document):
+        task = holder[index] if isinstance(holder[index], dict) else {"name": holder[index]}
+        place: Loc = (*at, FRACTION)
+        is_meant = has_brought_tasks or document.where(place).startswith(OVERRIDE)
+        if FRACTION not in task or not is_meant:
+            document.origins[place] = document.where((*loc, FRACTION))
+            holder[index] = {**task, FRACTION: block.values[FRACTION]}
+
+
+def _tasks(document: Document) -> Iterator[tuple[Any, Any, Loc]]:
+    """Yield every task as what holds it, its key or index in there, and its place in the document."""
+    if "task" in document.data:
+        yield document.data, "task", ("task",)
+    tasks = document.data.get("tasks")
+    for index in range(len(tasks) if isinstance(tasks, list) else 0):
+        yield tasks, index, ("tasks", index)
+
+
+def _told_fraction(document: Document) -> Any:
+    """Return the one share of the data that all tasks have; a list of them where they differ."""
+    tasks = [holder[index] for holder, index, _ in _tasks(document)]
+    shares = [task.get(FRACTION, 1.0) if isinstance(task, dict) else 1.0 for task in tasks]
+    return shares[0] if len(set(map(repr, shares))) == 1 else shares
 
 
 def _put(document: Document, parts: list[str], value: Any, where: str) -> None:

@@ -35,6 +35,19 @@ def best_val_loss(trace: Trace) -> float:
     return min(val_losses(trace), default=math.nan)
 
 
+def final_train_loss(trace: Trace) -> float:
+    """Mean training loss over the steps of the last epoch; NaN before the first one is over.
+
+    As the steps were trained: with dropout, each at the weights of its time, and under the regime of that epoch. What
+    is not finite counts as the worst finite training loss of the run, at least as the initial validation loss.
+    """
+    if not trace.epochs:
+        return math.nan
+    losses = fill_with_worst(trace.losses, trace.initial_val["loss"], Direction.MIN)
+    last = losses[len(losses) - len(trace.epochs[-1].losses) :]
+    return math.fsum(loss / len(last) for loss in last) if last else math.nan
+
+
 def final_val_accuracy(trace: Trace) -> float:
     """Validation accuracy after the last epoch; NaN before the first one is over."""
     accuracies = val_accuracies(trace)
@@ -120,6 +133,14 @@ METRICS = (
         direction=Direction.MIN,
         description="Lowest validation loss after any epoch.",
         formula="min over e of L_e",
+    ),
+    Metric(
+        name="final_train_loss",
+        function=final_train_loss,
+        unit="loss",
+        direction=Direction.MIN,
+        description="Training loss over the last epoch: how well the training examples were fitted.",
+        formula="mean of l_t over the steps t of epoch E",
     ),
     Metric(
         name="final_val_accuracy",

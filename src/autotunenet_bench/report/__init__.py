@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from autotunenet_bench.config.experiment import Experiment
+from autotunenet_bench.config.experiment import Departure, Experiment
 from autotunenet_bench.files import write_atomically
 from autotunenet_bench.report.aggregate import aggregate
+from autotunenet_bench.report.convergence import convergence_csv
 from autotunenet_bench.report.csvs import claims_csv, curves_csv, decisions_csv, overall_csv, score_csv, summary_csv
 from autotunenet_bench.report.experiment import describe
 from autotunenet_bench.report.experiment_pages import to_html, to_markdown
@@ -23,7 +24,13 @@ __all__ = ["ReportPaths", "Verdicts", "judge", "summary_table", "write_report"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportPaths:
-    """The files of a report, and the sentence that answers its question; empty where none was asked."""
+    """The files of a report, and what a terminal says of it.
+
+    Attributes:
+        convergence_csv: Only where an experiment states a target.
+        answer: What answers the question, on one line; empty where none was asked.
+        departure: How what was run departs from its config, a sentence each.
+    """
 
     html: Path
     markdown: Path
@@ -34,7 +41,9 @@ class ReportPaths:
     score_csv: Path
     claims_csv: Path
     tables_tex: Path
+    convergence_csv: Path | None = None
     answer: str = ""
+    departure: tuple[str, ...] = ()
 
 
 def write_report(
@@ -46,6 +55,7 @@ def write_report(
     failures: Mapping[str, str] | None = None,
     missing: Mapping[str, str] | None = None,
     experiment: Experiment | None = None,
+    departure: Departure | None = None,
 ) -> ReportPaths:
     """Write the report of `traces` into `folder`, which is made if it is not there.
 
@@ -55,12 +65,14 @@ def write_report(
     Args:
         traces: Runs, finished or not; an empty report says that it is.
         folder: Where ``report.html`` and the files beside it go: ``report.md``, ``summary.csv``, ``curves.csv``,
-            ``decisions.csv``, ``overall.csv``, ``score.csv``, ``claims.csv`` and ``tables.tex``.
+            ``decisions.csv``, ``overall.csv``, ``score.csv``, ``claims.csv`` and ``tables.tex``; and
+            ``convergence.csv`` where the experiment states a target.
         title: Heading of the page.
         description: A paragraph below it.
         failures: What is known about runs that failed, by their run ids, so that the page can say it.
         missing: The same about runs that were asked for and are not there: not started, interrupted.
         experiment: The question that the runs are to answer; without it nothing is concluded from them.
+        departure: What was put over the config of the runs, which is said on top.
 
     Returns:
         The paths of the files, and the answer.
@@ -85,11 +97,15 @@ def write_report(
     write_atomically(paths.score_csv, score_csv(verdicts))
     write_atomically(paths.claims_csv, claims_csv(verdicts.verdicts))
     write_atomically(paths.tables_tex, tables_tex(groups, verdicts))
+    if experiment and experiment.target:
+        paths = replace(paths, convergence_csv=folder / "convergence.csv")
+        write_atomically(folder / "convergence.csv", convergence_csv(groups, experiment.target))
     about = describe(
         groups,
         title=title,
         description=description,
         experiment=experiment,
+        departure=departure,
         num_untraced=len(without_trace(runs, failures or {}, missing or {})),
     )
     write_atomically(paths.markdown, to_markdown(about))
@@ -102,7 +118,8 @@ def write_report(
         groups=groups,
         verdicts=verdicts,
         experiment=to_html(about) if experiment else "",
+        departure=about.departure,
     )
     # Last, so that whoever waits for the page finds the files beside it.
     write_atomically(paths.html, page)
-    return replace(paths, answer=about.answer)
+    return replace(paths, answer=about.answer, departure=about.departure)

@@ -74,6 +74,7 @@ MAIN_COLUMNS = (
 """What a reader asks first; narrow enough for a terminal of 100 columns."""
 
 DETAIL_COLUMNS = (
+    Column(head="training loss", metric="final_train_loss"),
     Column(head="test loss", metric="final_test_loss"),
     Column(head="test accuracy", unit="%", metric="final_test_accuracy", scale=100.0, num_decimals=2),
     Column(head="best accuracy", unit="%", metric="best_val_accuracy", scale=100.0, num_decimals=2),

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from autotunenet_bench.config.experiment import Experiment
+from autotunenet_bench.config.experiment import Departure, Experiment
 from autotunenet_bench.metrics import METRICS
 from autotunenet_bench.metrics.across import problem, sensitivity_to_lr, starting_point
 from autotunenet_bench.metrics.performance import TARGET_SHARE
@@ -19,12 +19,21 @@ from autotunenet_bench.metrics.stability import FAILURE_FRACTION
 from autotunenet_bench.report.aggregate import Group, Row
 from autotunenet_bench.report.columns import DETAIL_COLUMNS, MAIN_COLUMNS, NOT_MEASURED, Column
 from autotunenet_bench.report.conclusions import CONCLUSIONS, Finding, Match, Verdict, conclude
-from autotunenet_bench.report.conclusions.matches import is_lost
-from autotunenet_bench.report.conclusions.words import claim_of, interval_of, limits_of, listed, number
+from autotunenet_bench.report.conclusions.words import (
+    caution_of,
+    claim_of,
+    claims_by_cell,
+    limits_of,
+    listed,
+    number,
+)
+from autotunenet_bench.report.convergence import convergence_tables, target_words
+from autotunenet_bench.report.departure import departure_words
 from autotunenet_bench.report.facts import Fact, facts
+from autotunenet_bench.report.match_tables import match_tables
 from autotunenet_bench.report.overall import overall
 from autotunenet_bench.report.remarks import remarks
-from autotunenet_bench.report.sections import Cell
+from autotunenet_bench.report.sections import Cell, Table, plain
 from autotunenet_bench.results.trace import Trace
 from autotunenet_bench.tasks import TASKS
 
@@ -42,28 +51,11 @@ OUTCOMES = (
 )
 """The words learnt and lost, as the rules have them."""
 
-RESULTS = ("final_val_loss", "final_val_accuracy", "final_test_accuracy")
+RESULTS = ("final_val_loss", "final_val_accuracy", "final_train_loss", "final_test_accuracy")
 RESULT_COLUMNS = tuple(column for column in (*MAIN_COLUMNS, *DETAIL_COLUMNS) if column.metric in RESULTS)
 """What the tables over all cells show, one table each."""
 
 NO_QUESTION = "The config asks no question (its key experiment), so none is answered here."
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Table:
-    """A table of texts.
-
-    Attributes:
-        title: What it shows.
-        head: One text a column.
-        rows: As many cells each.
-        note: How to read it; may be empty.
-    """
-
-    title: str
-    head: tuple[str, ...]
-    rows: tuple[tuple[Cell, ...], ...]
-    note: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +65,7 @@ class ExperimentReport:
     Attributes:
         title: Heading.
         description: What the config says of itself; may be empty.
+        departure: How what was run departs from its config, a sentence each.
         question: What was asked; empty where the config has no `experiment`.
         idea: Why; may be empty.
         plan: Objective, methodology, data sets, models, hyperparameters, metrics.
@@ -82,10 +75,12 @@ class ExperimentReport:
         interpretation: Sentences about the numbers.
         verdict: The answer; None where nothing was asked.
         conclusion: Sentences: the answer, what may be claimed, and what may not.
+        caution: That nothing may be claimed, where it is so; else empty.
     """
 
     title: str
     description: str
+    departure: tuple[str, ...]
     question: str
     idea: str
     plan: tuple[Fact, ...]
@@ -95,11 +90,12 @@ class ExperimentReport:
     interpretation: tuple[str, ...]
     verdict: Verdict | None
     conclusion: tuple[str, ...]
+    caution: str
 
     @property
     def answer(self) -> str:
-        """The first sentence of the conclusion, on one line; empty where nothing was asked."""
-        return " ".join(self.conclusion[0].split()) if self.verdict else ""
+        """The first sentence of the conclusion and the caution, on one line; empty where nothing was asked."""
+        return " ".join(f"{self.conclusion[0]} {self.caution}".split()) if self.verdict else ""
 
 
 def describe(
@@ -108,6 +104,7 @@ def describe(
     title: str,
     description: str = "",
     experiment: Experiment | None = None,
+    departure: Departure | None = None,
     num_untraced: int = 0,
 ) -> ExperimentReport:
     """Return the report of an experiment.
@@ -117,21 +114,24 @@ def describe(
         title: Heading.
         description: What the config says of itself.
         experiment: The question and the rule that answers it; without it nothing is concluded.
+        departure: What was put over the config of the runs.
         num_untraced: Runs that were asked for and have left nothing to read.
     """
     finding, matches = conclude(groups, experiment, num_untraced=num_untraced) if experiment else (None, [])
     return ExperimentReport(
         title=title,
         description=description,
+        departure=departure_words(departure),
         question=experiment.question if experiment else "",
         idea=experiment.idea if experiment else "",
         plan=tuple(_plan(groups, experiment)),
-        results=tuple(_over_cells(column, groups) for column in RESULT_COLUMNS if _is_measured(column, groups)),
+        results=tuple(_results(groups, experiment)),
         cells=tuple(map(_cell, groups)),
         benchmark=tuple(_benchmark(groups, matches)),
         interpretation=tuple(_interpretation(groups, finding)),
         verdict=finding.verdict if finding else None,
         conclusion=tuple(_conclusion(finding, matches)),
+        caution=caution_of(matches),
     )
 
 
@@ -151,6 +151,8 @@ def _plan(groups: Sequence[Group], experiment: Experiment | None) -> Iterator[Fa
     yield Fact("Hyperparameters of the controllers", known["Controllers"])
     yield Fact("Length of a run", known["Length of a run"])
     yield Fact("Seeds per controller", known["Seeds per controller"])
+    if experiment and experiment.target:
+        yield Fact("Target of the convergence time", (target_words(experiment.target),))
     metrics = [METRICS[column.metric] for column in MAIN_COLUMNS]
     yield Fact("Metrics", (*(f"{metric.title}: {metric.description}" for metric in metrics), OUTCOMES))
 
@@ -161,7 +163,7 @@ def _objective(experiment: Experiment | None) -> tuple[str, ...]:
     rule = CONCLUSIONS[experiment.conclusion]
     return (
         experiment.question,
-        f"Asked of {experiment.subject}, against {listed(experiment.against)}.",
+        f"Asked of {listed(experiment.subjects)}, against {listed(experiment.against)}.",
         f"Rule {experiment.conclusion}: {rule.words}.",
     )
 
@@ -173,6 +175,12 @@ def _model_words(run: Trace) -> str:
 
 
 # -- the tables --------------------------------------------------------------------------------------------------------
+
+
+def _results(groups: Sequence[Group], experiment: Experiment | None) -> Iterator[Table]:
+    yield from (_over_cells(column, groups) for column in RESULT_COLUMNS if _is_measured(column, groups))
+    if experiment and experiment.target:
+        yield from convergence_tables(groups, experiment.target)
 
 
 def _is_measured(column: Column, groups: Sequence[Group]) -> bool:
@@ -188,7 +196,7 @@ def _over_cells(column: Column, groups: Sequence[Group]) -> Table:
     rows = []
     for group in groups:
         measured = {row.controller: _number(column, group, row) for row in group.rows}
-        rows.append((*_plain(_where(group)), *(measured.get(name, Cell(NOT_MEASURED, False)) for name in names)))
+        rows.append((*plain(_where(group)), *(measured.get(name, Cell(NOT_MEASURED, False)) for name in names)))
     unit = f", {column.unit}" if column.unit else ""
     return Table(
         title=f"{METRICS[column.metric].title}{unit} {column.arrow}",
@@ -203,7 +211,7 @@ def _cell(group: Group) -> Table:
         title=_where(group),
         head=("controller", "n", *(f"{column.head} {column.unit} {column.arrow}".strip() for column in MAIN_COLUMNS)),
         rows=tuple(
-            (*_plain(row.controller, len(row.finished)), *(_number(column, group, row) for column in MAIN_COLUMNS))
+            (*plain(row.controller, len(row.finished)), *(_number(column, group, row) for column in MAIN_COLUMNS))
             for row in group.rows
         ),
     )
@@ -217,31 +225,15 @@ def _number(column: Column, group: Group, row: Row) -> Cell:
     return Cell(column.text(row), row.controller in column.best(group))
 
 
-def _plain(*values: object) -> tuple[Cell, ...]:
-    return tuple(Cell(str(value), False) for value in values)
-
-
 def _benchmark(groups: Sequence[Group], matches: Sequence[Match]) -> Iterator[Table]:
-    if matches:
-        yield Table(
-            title=f"{matches[0].subject} beside the others",
-            head=("against", "pairs", "loss ratio", "95 % interval", "better in", "p (Holm)", "claim", "lost", "alone"),
-            rows=tuple(map(_match_row, matches)),
-            note=(
-                "Loss ratio: geometric mean over the pairs of its final validation loss over that of the other; below "
-                "1 it is better. A run that was lost counts as the loss that it began with. Lost: runs that ended "
-                "without having learnt, its own of all; alone: those that the other did not lose. p and claim are of "
-                "the logarithm of the final loss, and answer the question; other claims of this report are of the "
-                "regret at the budget, another quantity."
-            ),
-        )
+    yield from match_tables(matches)
     rows = overall(groups)
     if rows and len(groups) > 1:
         yield Table(
             title=f"Over the {rows[0]['cells']} cells that all controllers have finished",
             head=("controller", "runs", "lost ↓", "mean rank ↓", "loss after the change ↓", "final loss ↓"),
             rows=tuple(
-                _plain(
+                plain(
                     row["controller"],
                     row["runs"],
                     row["failed"],
@@ -254,20 +246,6 @@ def _benchmark(groups: Sequence[Group], matches: Sequence[Match]) -> Iterator[Ta
             note="Means over cells of the median over seeds.",
         )
     yield from _sensitivity(groups)
-
-
-def _match_row(match: Match) -> tuple[Cell, ...]:
-    return _plain(
-        match.other,
-        match.comparison.num_pairs,
-        number(match.ratio),
-        interval_of(match).removeprefix("95 % interval ") or "too few pairs",
-        f"{100 * match.comparison.improvement:.0f} %",
-        number(match.comparison.p_holm),
-        match.claim.value,
-        f"{sum(map(is_lost, match.ours))} of {len(match.ours)}",
-        match.lost_alone,
-    )
 
 
 def _sensitivity(groups: Sequence[Group]) -> Iterator[Table]:
@@ -284,7 +262,7 @@ def _sensitivity(groups: Sequence[Group]) -> Iterator[Table]:
         title="Sensitivity to the initial lr ↓",
         head=("problem", "initial lrs", *names),
         rows=tuple(
-            _plain(_problem_words(some[0]), len(set(map(starting_point, some))), *(_cost(some, name) for name in names))
+            plain(_problem_words(some[0]), len(set(map(starting_point, some))), *(_cost(some, name) for name in names))
             for some in begun
         ),
         note=(
@@ -350,4 +328,5 @@ def _conclusion(finding: Finding | None, matches: Sequence[Match]) -> Iterator[s
     else:
         yield f"In these runs: {finding.verdict.value}; {finding.answer}."
         yield from map(claim_of, matches)
+        yield from claims_by_cell(matches)
         yield from limits_of(matches)

@@ -38,7 +38,7 @@ def budget_figure(group: Group, style_of: dict[str, Style]) -> str | None:
     if not _differ_in_cost(runs):
         return None
     budget = flop_budget(next(iter(runs.values()))[0])
-    scale, unit = _unit(budget)
+    scale, unit = flop_unit(budget)
     with mpl.rc_context(drawing.SETTINGS):
         figure, ax = _figure(runs, style_of)
         seen = _draw(ax, runs, lambda run: _over_flops(run, scale), style_of)
@@ -61,7 +61,7 @@ def budget_words(group: Group) -> str:
         return ""
     if any(run.flops is None for run in every):
         return "Floating point operations were not recorded in all runs, so there is no curve over them."
-    scale, unit = _unit(flop_budget(every[0]))
+    scale, unit = flop_unit(flop_budget(every[0]))
     return (
         f"Every finished run spent what the plain run spends, {flop_budget(every[0]) / scale:.3g} {unit}: over the "
         "operations the validation loss looks as it does over the steps."
@@ -121,7 +121,8 @@ def _spent(run: Trace) -> Array:
     return np.array([run.flops.spent(number, 1 + index) for index, number in enumerate(passes)])
 
 
-def _unit(flops: float) -> tuple[float, str]:
+def flop_unit(flops: float) -> tuple[float, str]:
+    """Return the largest unit that makes so many operations at least 1, as a divisor, and its name."""
     return next(((scale, unit) for scale, unit in _UNITS if flops >= scale), _UNITS[-1])
 
 

@@ -12,6 +12,7 @@ from autotunenet_bench.report.columns import DETAIL_COLUMNS, MAIN_COLUMNS
 from autotunenet_bench.report.curves import MAX_DRAWN
 from autotunenet_bench.report.drawing import inline_svg, styles
 from autotunenet_bench.report.facts import facts
+from autotunenet_bench.report.lr_figure import MAX_DECADES
 from autotunenet_bench.report.overall import overviews
 from autotunenet_bench.report.pages import page
 from autotunenet_bench.report.profile_figure import MAX_BANDS, profile_figure
@@ -47,6 +48,7 @@ def render(
     groups: Sequence[Group] | None = None,
     verdicts: Verdicts | None = None,
     experiment: str = "",
+    departure: Sequence[str] = (),
 ) -> str:
     """Render the report.
 
@@ -60,6 +62,7 @@ def render(
         groups: What `aggregate` makes of `traces`, where it has been done already.
         verdicts: What `judge` makes of them, likewise.
         experiment: What `autotunenet_bench.report.experiment_pages.to_html` makes of the question, put first.
+        departure: How what was run departs from its config, a sentence each.
 
     Returns:
         The document. Equal runs and equal versions of the packages give equal bytes; tasks, regimes and controllers
@@ -103,7 +106,9 @@ def render(
         changed=changed,
         event_words=event_words,
         max_drawn=f"{MAX_DRAWN:g}",
+        max_decades=MAX_DECADES,
         experiment=experiment,
+        departure=departure,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
+from autotunenet.types import is_finite
 from autotunenet_bench.report.aggregate import Group, Row
 from autotunenet_bench.results.trace import Trace
 from autotunenet_bench.statistics.claims import MIN_SEEDS
@@ -30,6 +31,8 @@ def remarks(row: Row) -> list[str]:
             f"{row.controller}: {len(lost)} of {len(row.finished)} runs ended with a loss that is not finite (seed "
             f"{', '.join(map(str, lost))}); it counts as the worst finite one of its run, and at least as the first"
         )
+    if words := _refused(row):
+        found.append(f"{row.controller}: {words}")
     if restarts := sorted({trace.num_restarts for trace in row.finished if trace.num_restarts}):
         times = f"{restarts[0]} to {restarts[-1]}" if len(restarts) > 1 else f"{restarts[0]}"
         found.append(
@@ -37,6 +40,16 @@ def remarks(row: Row) -> list[str]:
             "way is that of the model in training then"
         )
     return found
+
+
+def _refused(row: Row) -> str:
+    """What a controller asked for in vain: values that are no finite numbers are never put in force."""
+    asked = [is_finite(decision.proposed) for run in (*row.finished, *row.unfinished) for decision in run.decisions]
+    refused = asked.count(False)
+    if not refused:
+        return ""
+    share = "all" if refused == len(asked) > 1 else f"{refused} of"
+    return f"{share} {len(asked)} proposals were not finite and were refused, so that what was in force stayed"
 
 
 def num_seeds(runs: Iterable[Trace]) -> str:

@@ -11,6 +11,7 @@ from autotunenet_bench.report.columns import Column
 from autotunenet_bench.report.drawing import Style, inline_svg
 from autotunenet_bench.report.figures import EVENT_MARKS, curves_figure, event_of
 from autotunenet_bench.report.group_figures import budget_figure, budget_words, recovery_figure
+from autotunenet_bench.report.lr_figure import lr_figure
 from autotunenet_bench.report.remarks import remarks
 
 MAX_EVENTS = 20
@@ -27,6 +28,23 @@ class Cell:
 
     text: str
     is_best: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """A table of texts.
+
+    Attributes:
+        title: What it shows.
+        head: One text a column.
+        rows: As many cells each.
+        note: How to read it; may be empty.
+    """
+
+    title: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +66,7 @@ class Section:
         triggers: What the regime did, each sentence once.
         is_drawn: Whether the figures and events are here; else the section is folded away.
         curves: SVG to stand inline, or None.
+        lr: SVG of the validation loss over the lr, or None.
         recovery: SVG of the curves since the trigger, or None.
         budget: SVG of the curves over the operations spent, or None.
         budget_words: Why there is no such figure; may be empty.
@@ -60,6 +79,7 @@ class Section:
     triggers: tuple[str, ...]
     is_drawn: bool
     curves: str | None
+    lr: str | None
     recovery: str | None
     budget: str | None
     budget_words: str
@@ -75,6 +95,11 @@ def sections(groups: Sequence[Group], style_of: dict[str, Style]) -> list[Sectio
 def cell(column: Column, group: Group, row: Row) -> Cell:
     """Return one number of a table of `group`."""
     return Cell(column.text(row), row.controller in column.best(group))
+
+
+def plain(*values: object) -> tuple[Cell, ...]:
+    """Return cells of a table without a mark."""
+    return tuple(Cell(str(value), False) for value in values)
 
 
 def changed(decision: Decision) -> str:
@@ -94,10 +119,10 @@ def _section(number: int, group: Group, style_of: dict[str, Style]) -> Section:
     runs = [run for row in group.rows for run in (*row.finished, *row.unfinished)]
     triggers = [f"Epoch {t.epoch}, step {t.step}: {t.description}" for t in (run.trigger for run in runs) if t]
     is_drawn = number <= MAX_DRAWN_SECTIONS
-    draw = (curves_figure, recovery_figure, budget_figure)
+    draw = (curves_figure, lr_figure, recovery_figure, budget_figure)
     figures = [function(group, style_of) if is_drawn else None for function in draw]
-    curves, recovery, budget = (
-        inline_svg(svg, f"f{number}{kind}-") if svg else None for kind, svg in zip("crb", figures, strict=True)
+    curves, lr, recovery, budget = (
+        inline_svg(svg, f"f{number}{kind}-") if svg else None for kind, svg in zip("clrb", figures, strict=True)
     )
     return Section(
         anchor=f"group-{number}",
@@ -105,6 +130,7 @@ def _section(number: int, group: Group, style_of: dict[str, Style]) -> Section:
         triggers=tuple(dict.fromkeys(triggers)),
         is_drawn=is_drawn,
         curves=curves,
+        lr=lr,
         recovery=recovery,
         budget=budget,
         budget_words=budget_words(group),

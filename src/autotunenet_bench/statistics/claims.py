@@ -57,7 +57,9 @@ def claim(comparison: Comparison) -> Claim:
     return Claim.MEANINGFULLY_WORSE if 1 - share >= MEANINGFUL else Claim.WORSE
 
 
-def limits(num_pairs: int, num_seeds: int, num_comparisons: int = 1) -> str:
+def limits(
+    num_pairs: int, num_seeds: int, num_comparisons: int = 1, *, num_same: int = 0, num_run: int | None = None
+) -> str:
     """Return in words what can not be claimed from so few runs; empty where there is nothing to warn of.
 
     With n pairs the smallest p is `smallest_p`, times `num_comparisons` after Holm; a mean difference of
@@ -68,6 +70,8 @@ def limits(num_pairs: int, num_seeds: int, num_comparisons: int = 1) -> str:
         num_pairs: n.
         num_seeds: Seeds in the cell that has the fewest.
         num_comparisons: Comparisons made together.
+        num_same: Pairs that are not among `num_pairs`, for they are the very same runs as some that are.
+        num_run: Seeds that were run in the cell that has the fewest; None: `num_seeds`.
 
     Raises:
         ValueError: If a number is below 1, or there are fewer pairs than seeds.
@@ -94,14 +98,20 @@ def limits(num_pairs: int, num_seeds: int, num_comparisons: int = 1) -> str:
             f"Nothing can be claimed: the smallest two-sided p of {num_pairs} pairs is {_told(num_pairs)}, and after "
             f"Holm's correction over {num_comparisons} comparisons {_number(min(1.0, smallest * num_comparisons))}."
         )
-    return _few_seeds(num_pairs, num_seeds, num_comparisons) if num_seeds < MIN_SEEDS else ""
+    if num_seeds >= MIN_SEEDS:
+        return ""
+    seeds = f"{num_seeds} seed{'s are' if num_seeds > 1 else ' is'}"
+    if num_run is not None and num_run > num_seeds:
+        same = f"{num_same} pair{' was' if num_same == 1 else 's were'} the very same runs as others"
+        seeds = f"{num_run} seeds, of which a cell keeps {num_seeds} because {same}, are"
+    return _few_seeds(seeds, num_pairs, num_seeds, num_comparisons)
 
 
-def _few_seeds(num_pairs: int, num_seeds: int, num_comparisons: int) -> str:
+def _few_seeds(seeds: str, num_pairs: int, num_seeds: int, num_comparisons: int) -> str:
     over = f" ({_number(smallest_p(num_pairs) * num_comparisons)} after Holm's correction)" * (num_comparisons > 1)
     told = next(k for k in range(num_pairs // 2, num_pairs + 1) if wilson(k, num_pairs)[0] > 0.5)
     words = [
-        f"{num_seeds} seed{'s are' if num_seeds > 1 else ' is'} fewer than {MIN_SEEDS}: of {num_pairs} pairs the "
+        f"{seeds} fewer than {MIN_SEEDS}: of {num_pairs} pairs the "
         f"smallest two-sided p is {_told(num_pairs)}{over}; a mean difference below "
         f"{_number(math.sqrt(_POWER / num_pairs))} standard deviations of the differences is missed more than once in "
         f"five times, so that no claim does not mean equal; P(improvement) differs from one half from "

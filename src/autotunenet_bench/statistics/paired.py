@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from autotunenet_bench.statistics.intervals import Interval, bootstrap, mean
 from autotunenet_bench.statistics.resampling import NUM_RESAMPLES, Floats, finite
+
+AnyKey = TypeVar("AnyKey", bound=Hashable)
 
 Run = tuple[Hashable, int]
 """The cell and the seed. What two methods did in equal ones is a pair."""
@@ -125,7 +128,7 @@ def compare_all(
     )
 
 
-def together(single: Mapping[str, Comparison]) -> dict[str, Comparison]:
+def together(single: Mapping[AnyKey, Comparison]) -> dict[AnyKey, Comparison]:
     """Return comparisons that were made together, each by `compare`, with Holm's correction over all of them.
 
     Raises:

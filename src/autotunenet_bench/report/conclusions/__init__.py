@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 
 from autotunenet_bench.config.experiment import ConclusionName, Experiment
 from autotunenet_bench.report.aggregate import Group
-from autotunenet_bench.report.conclusions import best_of, do_no_harm, equal_budget, survives
-from autotunenet_bench.report.conclusions.base import Finding, Rule, Verdict, obstacles
+from autotunenet_bench.report.conclusions import best_of, do_no_harm, each_task, equal_budget, survives
+from autotunenet_bench.report.conclusions.base import Finding, Rule, Verdict, obstacles, together
 from autotunenet_bench.report.conclusions.matches import Match, match_all
 
 __all__ = ["CONCLUSIONS", "Finding", "Match", "Verdict", "conclude"]
@@ -21,6 +21,7 @@ CONCLUSIONS: Mapping[ConclusionName, Rule] = {
     "best_of": Rule(judge=best_of.best_of, words=best_of.WORDS),
     "survives": Rule(judge=survives.survives, words=survives.WORDS),
     "equal_budget": Rule(judge=equal_budget.equal_budget, words=equal_budget.WORDS),
+    "each_task": Rule(judge=each_task.each_task, words=each_task.WORDS, by_cell=True),
 }
 """Every rule by its name in a config."""
 
@@ -34,11 +35,13 @@ def conclude(groups: Sequence[Group], experiment: Experiment, *, num_untraced: i
         num_untraced: Runs of the suite that have left nothing to read.
 
     Returns:
-        The finding, and one match for each of `experiment.against`. Where something is missing nothing is concluded:
-        the verdict is `Verdict.OPEN`, the reasons say what is missing, and there are no matches.
+        The finding, and one match of each subject for each of `experiment.against`. Where something is missing nothing
+        is concluded: the verdict is `Verdict.OPEN`, the reasons say what is missing, and there are no matches.
     """
-    missing = obstacles(groups, experiment.subject, experiment.against, num_untraced)
+    missing = obstacles(groups, (*experiment.subjects, *experiment.against), num_untraced)
     if missing:
         return Finding(verdict=Verdict.OPEN, answer="the runs are not complete", reasons=tuple(missing)), []
-    matches = match_all(groups, experiment.subject, experiment.against)
-    return CONCLUSIONS[experiment.conclusion].judge(matches), matches
+    rule = CONCLUSIONS[experiment.conclusion]
+    matches = match_all(groups, experiment.subjects, experiment.against, by_cell=rule.by_cell)
+    of_subjects = [[match for match in matches if match.subject == subject] for subject in experiment.subjects]
+    return together([rule.judge(of_one) for of_one in of_subjects]), matches

@@ -43,27 +43,48 @@ class Rule:
     Attributes:
         judge: From the matches of the subject, at least one, to what they say.
         words: When its verdict is which, for a reader; with the thresholds.
+        by_cell: Whether it is about each cell by itself, so that claims are too.
     """
 
     judge: Callable[[Sequence[Match]], Finding]
     words: str
+    by_cell: bool = False
 
 
-def obstacles(groups: Sequence[Group], subject: str, against: Sequence[str], num_untraced: int) -> list[str]:
+def together(findings: Sequence[Finding]) -> Finding:
+    """Return what several subjects come to: yes or no where it is so for all of them, else partly.
+
+    Of several subjects one is better by luck sooner than a single one, so that one alone is no yes. Where one cannot be
+    judged nothing is said.
+
+    Args:
+        findings: One a subject, at least one.
+    """
+    if len(findings) == 1:
+        return findings[0]
+    verdicts = {finding.verdict for finding in findings}
+    verdict = Verdict.OPEN if Verdict.OPEN in verdicts else verdicts.pop() if len(verdicts) == 1 else Verdict.PARTLY
+    return Finding(
+        verdict=verdict,
+        answer="; ".join(f"{finding.answer} ({finding.verdict.value})" for finding in findings),
+        reasons=tuple(dict.fromkeys(reason for finding in findings for reason in finding.reasons)),
+    )
+
+
+def obstacles(groups: Sequence[Group], names: Sequence[str], num_untraced: int) -> list[str]:
     """Return why nothing can be concluded yet, a sentence each; empty where every run is there.
 
     No run is dropped: a rule sees all runs of all methods that it is about, or none.
 
     Args:
         groups: The runs, of all controllers.
-        subject: Display name.
-        against: Display names.
+        names: Of the controllers that the rule is about: the subjects, and what they are compared with.
         num_untraced: Runs of the suite that have left nothing to read.
     """
     found = [f"{_runs(num_untraced)} of the suite {_have(num_untraced)} left nothing to read."] if num_untraced else []
     if not groups:
         return [*found, "There is no run."]
-    for name in (subject, *against):
+    for name in names:
         rows = [row for group in groups for row in group.rows if row.controller == name]
         unfinished = sum(len(row.unfinished) for row in rows)
         if unfinished:
@@ -72,7 +93,7 @@ def obstacles(groups: Sequence[Group], subject: str, against: Sequence[str], num
         if any(row.differing for row in rows):
             found.append(f"{name}: runs of this name differ in more than their seed.")
     for group in groups:
-        found += _obstacles_of_cell(group, (subject, *against))
+        found += _obstacles_of_cell(group, names)
     return found
 
 

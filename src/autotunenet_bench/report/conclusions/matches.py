@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
 
 from autotunenet_bench.metrics.across import charged
 from autotunenet_bench.metrics.performance import TARGET_SHARE, final_val_loss
 from autotunenet_bench.metrics.stability import failure
 from autotunenet_bench.report.aggregate import Group
 from autotunenet_bench.results.trace import Trace
-from autotunenet_bench.statistics import Claim, Comparison, claim, compare_all, limits
-from autotunenet_bench.statistics.paired import Run
+from autotunenet_bench.statistics import Claim, Comparison, claim, compare, limits
+from autotunenet_bench.statistics.paired import Run, together
 
 MARGIN = 1.05
 """A ratio of losses from 1 / 1.05 to 1.05 is level: the share that `recovery_steps` allows a loss to have risen by."""
@@ -22,6 +25,12 @@ SEED = 0
 
 Key = tuple[str, str]
 """Task and regime, by their display names."""
+
+CellRun = tuple[Key, int]
+"""A cell and a seed: what a run is known by here."""
+
+Scores = Mapping[Run, float]
+AnyKey = TypeVar("AnyKey", bound=Hashable)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +45,9 @@ class Match:
         ratios: Geometric mean over seeds of loss over loss, by cell; below 1 the subject is better.
         comparison: Of the natural logarithms of the losses, so that its difference is that of a ratio.
         num_same: Pairs that are left out because all runs in them are the very same as in another; see `match_all`.
+        num_run: Seeds that were run in the cell that has the fewest, those left out included.
+        cells: The same comparison in each cell by itself, with Holm's correction over all of them; empty where the
+            question is not asked of cells.
     """
 
     subject: str
@@ -45,6 +57,8 @@ class Match:
     ratios: Mapping[Key, float]
     comparison: Comparison
     num_same: int = 0
+    num_run: int | None = None
+    cells: Mapping[Key, Comparison] = field(default_factory=dict)
 
     @property
     def ratio(self) -> float:
@@ -86,25 +100,37 @@ class Match:
     @property
     def limits(self) -> str:
         """What can not be claimed from so few runs; empty where there is nothing to warn of."""
-        return limits(self.comparison.num_pairs, self.comparison.num_seeds, self.comparison.num_comparisons)
+        of = self.comparison
+        return limits(of.num_pairs, of.num_seeds, of.num_comparisons, num_same=self.num_same, num_run=self.num_run)
 
 
-def match_all(groups: Sequence[Group], subject: str, against: Sequence[str]) -> list[Match]:
-    """Return the subject's match with each of the others, with Holm's correction over all of them.
+def match_all(
+    groups: Sequence[Group], subjects: Sequence[str], against: Sequence[str], *, by_cell: bool = False
+) -> list[Match]:
+    """Return each subject's match with each of the others, with Holm's correction over all of them.
 
     Where a regime changes nothing for any of them, its runs are those of another cell once more. What has been counted
     already is no further evidence: such pairs are left out.
 
     Args:
         groups: Runs in which `autotunenet_bench.report.conclusions.base.obstacles` finds nothing missing.
-        subject: Display name.
+        subjects: Display names, at least one.
         against: Display names, at least one.
+        by_cell: Whether they are compared in each cell by itself too.
     """
-    every = {name: _runs_of(groups, name) for name in (subject, *against)}
+    every = {name: _runs_of(groups, name) for name in (*subjects, *against)}
     kept = _distinct(list(every.values()))
     runs = {name: {run: of_name[run] for run in kept} for name, of_name in every.items()}
-    scores = {name: {run: _score(trace) for run, trace in of_name.items()} for name, of_name in runs.items()}
-    comparisons = compare_all(scores[subject], {name: scores[name] for name in against}, seed=SEED)
+    scores: dict[str, Scores] = {
+        name: {run: _score(trace) for run, trace in of_name.items()} for name, of_name in runs.items()
+    }
+    pairs = list(itertools.product(subjects, against))
+    comparisons = _compared({pair: (scores[pair[0]], scores[pair[1]]) for pair in pairs})
+    keys = list(dict.fromkeys(key for key, _ in kept)) if by_cell else []
+    in_cells = _compared(
+        {(pair, key): (_within(key, scores[pair[0]]), _within(key, scores[pair[1]])) for pair in pairs for key in keys}
+    )
+    seeds = Counter(key for key, _ in every[subjects[0]])
     return [
         Match(
             subject=subject,
@@ -112,11 +138,22 @@ def match_all(groups: Sequence[Group], subject: str, against: Sequence[str]) -> 
             ours=(ours := tuple(runs[subject].values())),
             theirs=(theirs := tuple(runs[name].values())),
             ratios=_ratios(ours, theirs),
-            comparison=comparison,
+            comparison=comparisons[subject, name],
             num_same=len(every[subject]) - len(kept),
+            num_run=min(seeds.values()),
+            cells={key: in_cells[(subject, name), key] for key in keys},
         )
-        for name, comparison in comparisons.items()
+        for subject, name in pairs
     ]
+
+
+def _compared(scores: Mapping[AnyKey, tuple[Scores, Scores]]) -> dict[AnyKey, Comparison]:
+    single = {key: compare(ours, theirs, seed=SEED) for key, (ours, theirs) in scores.items()}
+    return together(single) if single else {}
+
+
+def _within(cell: Key, scores: Scores) -> Scores:
+    return {run: score for run, score in scores.items() if run[0] == cell}
 
 
 def is_lost(trace: Trace) -> bool:
@@ -129,7 +166,7 @@ def has_learnt(trace: Trace) -> bool:
     return final_val_loss(trace) <= TARGET_SHARE * trace.initial_val["loss"]
 
 
-def _runs_of(groups: Sequence[Group], controller: str) -> dict[Run, Trace]:
+def _runs_of(groups: Sequence[Group], controller: str) -> dict[CellRun, Trace]:
     return {
         ((group.task, group.regime), trace.spec["seed"]): trace
         for group in groups
@@ -139,9 +176,9 @@ def _runs_of(groups: Sequence[Group], controller: str) -> dict[Run, Trace]:
     }
 
 
-def _distinct(runs: Sequence[Mapping[Run, Trace]]) -> list[Run]:
+def _distinct(runs: Sequence[Mapping[CellRun, Trace]]) -> list[CellRun]:
     """Cells and seeds, without those in which every method ended with the weights and the loss of an earlier one."""
-    first: dict[tuple[tuple[str, float], ...], Run] = {}
+    first: dict[tuple[tuple[str, float], ...], CellRun] = {}
     for run in runs[0]:
         ends = tuple((of_name[run].weights_sha256, charged(of_name[run])) for of_name in runs)
         first.setdefault(ends, run)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from autotunenet_bench.metrics.across import Share
 from autotunenet_bench.report.conclusions.matches import MARGIN, Key, Match, has_learnt, is_lost
 from autotunenet_bench.results.trace import Trace
-from autotunenet_bench.statistics import Claim
+from autotunenet_bench.statistics import Claim, Comparison, claim, limits
 from autotunenet_bench.statistics.claims import MIN_PAIRS
 
 MAX_NAMED = 4
@@ -45,7 +46,7 @@ def ratio_of(match: Match) -> str:
     """Say how the losses of a match compare, over all and by cells."""
     num_pairs = match.comparison.num_pairs
     said = (
-        f"Against {match.other}, over {num_pairs} {'pair' if num_pairs == 1 else 'pairs'} of runs: "
+        f"{match.subject} against {match.other}, over {num_pairs} {'pair' if num_pairs == 1 else 'pairs'} of runs: "
         f"{number(match.ratio)} times its final validation loss in the geometric mean "
         f"({interval_of(match) or 'too few pairs for an interval'})."
     )
@@ -64,10 +65,15 @@ def ratio_of(match: Match) -> str:
 
 def interval_of(match: Match) -> str:
     """Say the interval of the ratio; empty below the number of pairs that a claim needs, which give none."""
-    if match.comparison.num_pairs < MIN_PAIRS:
+    words = interval_words(match.comparison)
+    return f"95 % interval {words}" if words else ""
+
+
+def interval_words(comparison: Comparison) -> str:
+    """Write the interval of a ratio from that of its logarithm; empty below the number of pairs that a claim needs."""
+    if comparison.num_pairs < MIN_PAIRS:
         return ""
-    low, high = match.interval
-    return f"95 % interval {number(low)} to {number(high)}"
+    return f"{number(math.exp(comparison.difference.low))} to {number(math.exp(comparison.difference.high))}"
 
 
 def outcome_of(name: str, runs: Iterable[Trace]) -> str:
@@ -89,9 +95,41 @@ def claim_of(match: Match) -> str:
     return f"{match.subject} against {match.other}: {may} ({share}, {p})."
 
 
+def claims_by_cell(matches: Sequence[Match]) -> list[str]:
+    """Say what may be claimed of single cells, where the question is asked of them; else nothing."""
+    compared = [(match, key, comparison) for match in matches for key, comparison in match.cells.items()]
+    if not compared:
+        return []
+    claims = [claim(comparison) for *_, comparison in compared]
+    said = [
+        f"{match.subject} against {match.other} in {' under '.join(key)}: {found.value} may be claimed (better in "
+        f"{100 * of.improvement:.0f} % of the pairs, p = {number(of.p_holm)} after Holm's correction over "
+        f"{of.num_comparisons} comparisons)."
+        for (match, key, of), found in zip(compared, claims, strict=True)
+        if found is not Claim.NOTHING
+    ]
+    silent = [of.p_holm for (*_, of), found in zip(compared, claims, strict=True) if found is Claim.NOTHING]
+    if silent:
+        said.append(
+            f"In {len(silent)} of {len(compared)} comparisons of single cells no difference may be claimed (lowest "
+            f"p = {number(min(silent))} after Holm's correction over {len(compared)})."
+        )
+    few = {limits(of.num_pairs, of.num_seeds, of.num_comparisons): None for *_, of in compared}
+    return [*said, *(f"Of single cells: {words[0].lower()}{words[1:]}" for words in few if words)]
+
+
 def limits_of(matches: Sequence[Match]) -> list[str]:
     """Say what can not be claimed from so few runs, each sentence once."""
     return list(dict.fromkeys(match.limits for match in matches if match.limits))
+
+
+def caution_of(matches: Sequence[Match]) -> str:
+    """Say in one sentence that nothing may be claimed, where that is so of all comparisons; else nothing."""
+    every = [of for match in matches for of in (match.comparison, *match.cells.values())]
+    if not every or any(claim(of) is not Claim.NOTHING for of in every):
+        return ""
+    few = next((words for words in limits_of(matches) if words.startswith("Nothing can be claimed")), "")
+    return few or "Of other seeds nothing may be claimed: no comparison passes the rule."
 
 
 def _share(share: Share) -> str:
