@@ -71,7 +71,7 @@ class Task(BaseModel, ABC):
     def _leave_out_unused(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Write the sizes only where they are used: an id is a hash of what is written, and earlier runs keep it."""
         values: dict[str, Any] = handler(self)
-        return {key: value for key, value in values.items() if _UNWRITTEN.get(key) != value}
+        return {key: value for key, value in values.items() if key not in _UNWRITTEN or value != _UNWRITTEN[key]}
 
     @property
     def display(self) -> str:
