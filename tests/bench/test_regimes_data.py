@@ -179,7 +179,7 @@ def test_descriptions_say_what_and_how_much(kind):
         ("pixel_permutation", torch.rand(8, 1), torch.arange(8), "at least two"),
         ("pixel_permutation", torch.rand(8, 3, 1, 1), torch.arange(8), "at least two"),
         ("rotation", torch.rand(8, 64), torch.arange(8), r"images of shape .*\(8, 64\); use another"),
-        ("rotation", torch.zeros(8, 1, 4, 4, dtype=torch.uint8), torch.arange(8), "uint8"),
+        ("rotation", torch.zeros(8, 1, 4, 4, dtype=torch.int32), torch.arange(8), "int32"),
         (
             "inversion",
             torch.zeros(8, 4, dtype=torch.int64),

@@ -109,7 +109,15 @@ def test_members_that_differ_have_display_names_that_differ():
 
 
 def test_a_fraction_of_the_data_is_written_only_where_it_is_one():
-    assert "data_fraction" not in DigitsMlp().model_dump()
+    assert DigitsMlp().model_dump().keys() == {
+        "name",
+        "label",
+        "optimizer",
+        "lr",
+        "momentum",
+        "weight_decay",
+        "batch_size",
+    }
     assert DigitsMlp(data_fraction=0.5).model_dump()["data_fraction"] == 0.5
     assert DigitsMlp(data_fraction=0.5).display == "digits_mlp"
     for fraction in (0.0, 1.1):

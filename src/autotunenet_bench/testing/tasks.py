@@ -52,15 +52,15 @@ def loads_the_same_again(subject: Subject) -> None:
 
 def a_fraction_is_a_fraction(subject: Subject) -> None:
     """Of `data_fraction` 0.5 half of the training and of the validation examples are loaded, from the same data."""
-    _, info = _loaded(subject)
     task = subject.make(data_fraction=subject.make().data_fraction / 2)
-    data, half = task.load(subject.source)
-    require(half.sha256 == info.sha256, f"the digest is {half.sha256}, that of all data {info.sha256}")
-    told, all_of = (half.num_train, half.num_val), (info.num_train, info.num_val)
-    is_half = all(abs(2 * few - many) <= 2 for few, many in zip(told, all_of, strict=True))
-    require(is_half, f"of {all_of} training and validation examples {told} are told")
-    found = tuple(as_tensor_batches(part, task.name).num_examples for part in (data.train, data.val))
-    require(found == told, f"told are {told} training and validation examples, there are {found}")
+    (data, info), (half, half_info) = _loaded(subject), task.load(subject.source)
+    require(half_info.sha256 == info.sha256, f"the digest is {half_info.sha256}, that of all data {info.sha256}")
+    many, few = (
+        [as_tensor_batches(part, task.name).num_examples for part in (loaded.train, loaded.val)]
+        for loaded in (data, half)
+    )
+    is_half = all(abs(2 * some - most) <= 2 for some, most in zip(few, many, strict=True))
+    require(is_half, f"of {many} training and validation examples {few} are loaded")
 
 
 def one_seed_is_one_run(subject: Subject) -> None:
