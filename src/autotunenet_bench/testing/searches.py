@@ -31,7 +31,7 @@ NUM_TRIALS = 6
 
 def stays_in_the_space(subject: Subject) -> None:
     """It asks for points of the space, whatever it is told, and the same again where it is told the same."""
-    for space, num_trials in ((SPACE, NUM_TRIALS), (MIXED, 16)):
+    for space, num_trials in ((SPACE, NUM_TRIALS), (MIXED, 8)):
         for value_of in (_far_from_a_hundredth, _diverges, _is_level):
             runs = [_play(_search(subject, space, num_trials), num_trials, value_of) for _ in range(2)]
             require(runs[0] == runs[1], f"told the same it asked for {runs[0]} and then for {runs[1]}")
