@@ -242,6 +242,7 @@ def test_a_file_that_changes_while_a_suite_runs_is_not_run_under_the_old_name(mo
 # -- what is wrong ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.filterwarnings("ignore:Field name")  # pydantic says it too, and goes on
 @pytest.mark.parametrize(
     ("reference", "expected"),
     [
