@@ -20,7 +20,7 @@ demo: $(VENV)/.bench  ## run the benchmark's main job on real MNIST images (4 mi
 	$(RUN) -m autotunenet_bench suite demo
 
 test: $(VENV)/.dev  ## run the whole test suite
-	$(RUN) -m pytest -n auto
+	$(RUN) -m pytest -n auto --dist loadgroup
 
 lint: $(VENV)/.dev  ## ruff and mypy
 	$(RUN) -m ruff check .

@@ -13,7 +13,7 @@ from autotunenet_bench.config.yaml import parse_yaml
 from autotunenet_bench.controllers import CONTROLLERS
 from autotunenet_bench.metrics import METRICS
 from autotunenet_bench.regimes import REGIMES
-from autotunenet_bench.results.store import ResultStore, RunFolder
+from autotunenet_bench.results.store import CUT_OFF, ResultStore, RunFolder
 from autotunenet_bench.tasks import TASKS
 
 Line = tuple[str, str]
@@ -50,7 +50,10 @@ def describe_runs(out: Path) -> list[Line]:
 def _describe_run(run: RunFolder) -> str:
     try:
         epochs = sum(event["event"] == "epoch" for event in run.events())
-        return f"{run.status()}, {epochs} of {run.spec()['num_epochs']} epochs"
+        state = run.status()
+        is_cut_off = state == "done" and not run.is_done()
+        far = f"{'cut off' if is_cut_off else state}, {epochs} of {run.spec()['num_epochs']} epochs"
+        return f"{far}: {CUT_OFF}" if is_cut_off else far
     except (OSError, KeyError, TypeError, ValueError) as error:  # one run that cannot be read hides no other
         fault = f"no key {error}" if isinstance(error, KeyError) else str(error)
         return f"cannot be read: {fault}"

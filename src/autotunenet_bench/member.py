@@ -8,12 +8,16 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from types import FunctionType
 from typing import Any
 
 from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler, SerializationInfo, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError, core_schema
 
 from autotunenet_bench.references import ClassNotFoundError, import_class, is_reference, reference_to
+
+_NO_VALUES = (property, cached_property, FunctionType, classmethod, staticmethod)
 
 JSON_SCHEMA_KEY = "x-member"
 """Stands in JSON schemas of pydantic where a member does, with its family; see `autotunenet_bench.config.schema`."""
@@ -73,6 +77,11 @@ class Member:
         if missing := ", ".join(sorted(getattr(cls, "__abstractmethods__", ()))):
             raise ClassNotFoundError(f"the class {cls.__name__} does not define {missing}", "write what is missing")
         model: type[BaseModel] = self.adapt(cls) if self.adapt and not issubclass(cls, self.base) else cls
+        if hidden := ", ".join(hidden_names(model)):
+            raise ClassNotFoundError(
+                f"the class {cls.__name__} has a key of a name that its base has for something else: {hidden}",
+                "give the key another name",
+            )
         if not isinstance(model.model_fields["name"].default, str):
             word = cls.__name__.lower()
             raise ClassNotFoundError(
@@ -130,6 +139,23 @@ class Member:
         self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
         return {JSON_SCHEMA_KEY: self.family}
+
+
+def hidden_names(cls: type) -> list[str]:
+    """Return the keys of a config model that have the name of a method or property of one of its bases.
+
+    Such a key is taken from configs and never read, or it stands in the way of a method.
+
+    >>> class Base(BaseModel):
+    ...     @property
+    ...     def when(self) -> str:
+    ...         return "now"
+    >>> hidden_names(type("Late", (Base,), {"__annotations__": {"when": str}, "__module__": __name__}))
+    ['when']
+    """
+    bases = [base for base in cls.__mro__ if issubclass(base, BaseModel) and base is not BaseModel]
+    keys = getattr(cls, "model_fields", {})
+    return [key for key in keys if any(isinstance(vars(base).get(key), _NO_VALUES) for base in bases)]
 
 
 def own_class(value: BaseModel) -> type:

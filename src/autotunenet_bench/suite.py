@@ -6,10 +6,13 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from pydantic import BaseModel, ValidationError
+from torch.optim import Optimizer
 
 from autotunenet_bench.config import (
     ConfigError,
@@ -21,13 +24,15 @@ from autotunenet_bench.config import (
     SuiteConfig,
     expand,
 )
+from autotunenet_bench.controllers.base import ControllerConfig
 from autotunenet_bench.data import DataSource
-from autotunenet_bench.environment import environment
+from autotunenet_bench.environment import is_other
 from autotunenet_bench.executors import CellUpdate, run_cells
 from autotunenet_bench.files import locked, write_atomically
 from autotunenet_bench.report import ReportPaths, write_report
 from autotunenet_bench.results import ResultStore, RunFolder, Trace
-from autotunenet_bench.types import DataInfo, Horizon
+from autotunenet_bench.results.store import CUT_OFF
+from autotunenet_bench.types import DataInfo, Horizon, TaskData
 
 
 class NoRunsError(ValueError):
@@ -40,9 +45,6 @@ class SuiteFileError(ValueError):
 
 SUITE_FILE = "suite.json"
 """Names the runs that a folder's report is about; older runs of other settings may lie beside them."""
-
-CUT_OFF = "its status is done, but its events are not complete; run it again"
-"""What is said of a run whose files contradict each other, as after a copy that was cut short."""
 
 
 @dataclass(frozen=True)
@@ -249,29 +251,31 @@ def resolve(config: RunConfig | SuiteConfig, source: DataSource) -> list[RunSpec
     """Return the complete spec of every run; the data of each task are read once.
 
     Every regime and controller is built once too, so that one which cannot be built stops the suite before its first
-    run and not hours later.
+    run and not hours later; and the optimizer of a controller, where a regime has to look at it.
 
     Raises:
         DataError: If the data of a task cannot be had.
-        ConfigError: If a regime or controller does not fit the length of the runs, or there is no such device here.
+        ConfigError: If a regime or controller does not fit the length of the runs, or one does not fit the other, or
+            there is no such device here.
     """
     try:
         config.compute.resolved()
     except ValueError as error:
         raise ConfigError([Problem("compute.device", str(error))]) from error
+    loaded: dict[str, TaskData] = {}
     infos: dict[str, DataInfo] = {}
-    horizons: dict[str, Horizon] = {}
     for task in config.tasks:
-        data, infos[task.display] = task.load(source)
-        horizons[task.display] = Horizon(num_epochs=config.num_epochs, steps_per_epoch=len(data.train))
+        loaded[task.display], infos[task.display] = task.load(source)
     specs = [cell.resolve(infos[cell.task.display]) for cell in expand(config)]
-    problems = {str(problem): problem for spec in specs for problem in _misfits(spec, horizons[spec.task.display])}
+    problems = {str(problem): problem for spec in specs for problem in _misfits(spec, loaded[spec.task.display])}
+    problems = problems or {str(problem): problem for problem in _mismatches(specs, loaded)}
     if problems:
         raise ConfigError(list(problems.values()))
     return specs
 
 
-def _misfits(spec: RunSpec, horizon: Horizon) -> Iterator[Problem]:
+def _misfits(spec: RunSpec, data: TaskData) -> Iterator[Problem]:
+    horizon = _horizon(spec, data)
     try:
         spec.regime.start(horizon, spec.seed)
     except ValueError as error:
@@ -282,13 +286,35 @@ def _misfits(spec: RunSpec, horizon: Horizon) -> Iterator[Problem]:
         yield Problem(f"controller {spec.controller.display}", str(error))
 
 
+def _mismatches(specs: Sequence[RunSpec], loaded: Mapping[str, TaskData]) -> Iterator[Problem]:
+    """Yield what a regime would change and the optimizer of a controller does not have."""
+    for spec in {tuple(spec.labels.values()): spec for spec in specs}.values():  # one of its seeds tells
+        try:
+            spec.regime.check_optimizer(partial(_make_optimizer, spec, loaded[spec.task.display]))
+        except ValueError as error:
+            where = f"regime {spec.regime.display}, controller {spec.controller.display}, task {spec.task.display}"
+            yield Problem(where, str(error))
+
+
+def _make_optimizer(spec: RunSpec, data: TaskData) -> Optimizer:
+    with torch.random.fork_rng(devices=[]):
+        workload = spec.task.build(spec.task.defaults, spec.seed, data)
+        if not isinstance(spec.controller, ControllerConfig):
+            return workload.optimizer
+        return spec.controller.build_stepping(workload.model, workload.optimizer, _horizon(spec, data)).optimizer
+
+
+def _horizon(spec: RunSpec, data: TaskData) -> Horizon:
+    return Horizon(num_epochs=spec.num_epochs, steps_per_epoch=len(data.train))
+
+
 def make_plan(specs: Sequence[RunSpec], store: ResultStore, num_workers: int | None = None) -> Plan:
     """Return what is left to do, and by how many processes."""
     done = {spec.run_id for spec in specs if store.folder(spec).is_done()}
     pending = [spec for spec in specs if spec.run_id not in done]
     num_resumed = sum(store.folder(spec).status() in ("running", "interrupted") for spec in pending)
-    begun = [next(store.folder(spec).events(), {}) for spec in specs if spec.run_id in done]
-    num_other = sum(event.get("environment") != environment() for event in begun)
+    begun = [(spec, next(store.folder(spec).events(), {})) for spec in specs if spec.run_id in done]
+    num_other = sum(is_other(event.get("environment"), spec.controller.packages) for spec, event in begun)
     threads = max((spec.num_threads for spec in pending), default=1)
     workers = num_workers or max(1, num_cores() // threads)
     return Plan(specs, pending, num_resumed, num_other, max(1, min(workers, len(pending))), threads)

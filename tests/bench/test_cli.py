@@ -342,6 +342,17 @@ def test_list_runs_shows_states(config: str, executor: FakeExecutor) -> None:
     ]
 
 
+def test_list_runs_says_of_one_that_is_done_without_its_last_row_that_it_was_cut_off(
+    config: str, executor: FakeExecutor
+) -> None:
+    invoke("run", "--config", config)
+    path = next(Path("results/mine").glob("*-s0-*/events.jsonl"))
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-2]))
+    said = " ".join(invoke("list", "runs").output.split())
+    assert f"{path.parent} cut off, 1 of 2 epochs: its status is done, but its events are not complete;" in said
+    assert said.count("done, 2 of 2 epochs") == 1
+
+
 # -- the library below -----------------------------------------------------------------------------------------------
 
 

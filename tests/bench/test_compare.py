@@ -19,9 +19,12 @@ from typer.testing import CliRunner
 
 from autotunenet_bench import cli
 from autotunenet_bench.comparing import PAGE, compare_folders, read_side
+from autotunenet_bench.config import parse_config
+from autotunenet_bench.data import DataSource
 from autotunenet_bench.report.comparison import LOST, ComparisonError, Outcome, Side, compare_sides
 from autotunenet_bench.report.comparison_page import ComparisonTable, pairs_csv, render_comparison
 from autotunenet_bench.statistics import Claim
+from autotunenet_bench.suite import run_suite
 
 CONFIG = """\
 tasks: [digits_mlp]
@@ -343,18 +346,14 @@ def test_help_has_examples():
 
 @pytest.mark.slow
 def test_two_versions_of_a_controller_through_real_processes(tmp_path):
-    (tmp_path / "tiny.yaml").write_text(CONFIG)
-
-    def call(*arguments):
-        command = [sys.executable, "-m", "autotunenet_bench", *arguments]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=280, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout + done.stderr
-
-    call("suite", "tiny.yaml", "--out", "old", "--workers", "1")
-    changed = ["--set", "controllers.1.final=0.9", "--set", "controllers.1.label=cosine"]
-    call("suite", "tiny.yaml", "--out", "new", "--workers", "1", *changed)
-    printed = call("compare", "old/tiny", "new/tiny", "--fail-on-regression")
+    config = parse_config(CONFIG, "tiny.yaml")
+    changed = parse_config(CONFIG, "tiny.yaml", ["controllers.1.final=0.9", "controllers.1.label=cosine"])
+    for name, each in (("old", config), ("new", changed)):
+        run_suite(each, tmp_path / name / "tiny", DataSource(), num_workers=1)
+    command = [sys.executable, "-m", "autotunenet_bench", "compare", "old/tiny", "new/tiny", "--fail-on-regression"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=280, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    printed = done.stdout + done.stderr
     assert "controller.final: 0.0 in A, 0.9 in B (6 pairs)" in printed
     # With more lr left at the end, two epochs learn more, in six pairs of six; the other way round that is worse.
     assert "meaningfully better" in printed

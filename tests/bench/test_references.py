@@ -99,6 +99,11 @@ class OwnTask(DigitsMlp):
 
 class OwnNoise(LossNoise):
     name: Literal["own_noise"] = "own_noise"
+
+
+class Hiding(Halve):
+    def __init__(self, build: int = 1, interval: int = 2):
+        super().__init__()
 '''
 DATA = DataInfo(name="digits", source="test", num_train=10, num_val=5, sha256="ab")
 RUN = """\
@@ -237,6 +242,7 @@ def test_a_file_that_changes_while_a_suite_runs_is_not_run_under_the_old_name(mo
 # -- what is wrong ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.filterwarnings("ignore:Field name")  # pydantic says it too, and goes on
 @pytest.mark.parametrize(
     ("reference", "expected"),
     [
@@ -248,6 +254,7 @@ def test_a_file_that_changes_while_a_suite_runs_is_not_run_under_the_old_name(mo
         ("MODULE:Unfinished", "the class Unfinished does not define propose; write what is missing"),
         ("MODULE:Nameless", 'the field name of Nameless has no default, so it does not say its name itself; write `name: Literal["nameless"] = "nameless"`'),
         ("MODULE:Taken", "the argument label, warmup of Taken is also a key of every controller; rename it, or write a subclass of autotunenet_bench.controllers.base.ControllerConfig"),
+        ("MODULE:Hiding", "the class Hiding has a key of a name that its base has for something else: build, interval; give the key another name"),
         ("MODULE:", "is no name of a class; write module:Class, such as my_methods:HalveOnRise"),
         (":Own", "is no name of a class"),
         ("MODULE:Own:Own", "is no name of a class"),

@@ -11,8 +11,10 @@ from pydantic import ValidationError
 from torch import nn
 from torch.optim import SGD, Rprop
 
-from autotunenet_bench.data import stream_seed
+from autotunenet_bench.config import ConfigError, parse_config
+from autotunenet_bench.data import DataSource, stream_seed
 from autotunenet_bench.regimes import OptimizerShift
+from autotunenet_bench.suite import resolve, run_suite
 from stepping_world import OPTIMIZERS, TEN, World, every_optimizer, shift
 
 # Those that act on every step from the trigger on; the others have sections of their own.
@@ -251,6 +253,41 @@ def test_an_optimizer_without_the_entry_is_refused_at_the_first_epoch(kind):
     words = kind.replace("_", " ")
     with pytest.raises(ValueError, match=f"has no {words} that could change .*use another kind"):
         world.enter(shift(kind), 1)
+
+
+SUITE = """
+tasks: [digits_mlp, {name: digits_mlp, optimizer: sgd, momentum: 0.0}]
+regimes: [stationary, REGIME]
+controllers: [fixed, dog, random_search, momo]
+num_epochs: 10
+seeds: [0, 1]
+"""
+MOMENTUM = "{name: optimizer_shift, kind: momentum}"
+COMPOUND = f"{{name: compound, parts: [{{name: data_shift}}, {MOMENTUM}]}}"
+
+
+@pytest.mark.parametrize("regime", [MOMENTUM, COMPOUND])
+def test_a_suite_with_a_controller_whose_optimizer_lacks_the_entry_is_refused_before_its_first_run(regime, tmp_path):
+    config = parse_config(SUITE.replace("REGIME", regime), "a.yaml")
+    before = torch.get_rng_state()
+    with pytest.raises(ConfigError) as caught:
+        run_suite(config, tmp_path / "results", DataSource())
+    task, other, momo = str(caught.value).splitlines()  # once for all seeds; the other controllers are none the worse
+    assert task.startswith(f"regime {config.regimes[1].display}, controller dog, task digits_mlp: this optimizer has ")
+    assert "no momentum that could change (its groups have " in task
+    assert task.endswith("; use another kind, or another optimizer")
+    assert "controller dog, task digits_mlp, optimizer sgd, momentum 0.0: " in other
+    assert (
+        "controller momo, task digits_mlp, optimizer sgd, momentum 0.0: " in momo
+    )  # keeps it elsewhere than Adam's does
+    assert not (tmp_path / "results").exists()
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_no_optimizer_is_made_for_a_regime_that_takes_any(monkeypatch):
+    monkeypatch.setattr("autotunenet_bench.suite._make_optimizer", lambda spec, data: 1 / 0)
+    text = SUITE.replace("REGIME", "{name: optimizer_shift, kind: lr_jump}")
+    assert len(resolve(parse_config(text, "a.yaml"), DataSource())) == 32
 
 
 # -- words -----------------------------------------------------------------------------------------------------------

@@ -93,6 +93,19 @@ def test_what_a_config_must_not_be(member, expected):
     assert all(found[name].startswith(reason) for name, reason in expected.items()), found
 
 
+@pytest.mark.filterwarnings("ignore:Field name")
+def test_a_key_that_hides_something_of_the_base_is_found():
+    class Hiding(DataShift):
+        """Has a key for the place, which nothing reads."""
+
+        where: str = Field("here", description="of something")
+        start: int = Field(1, description="of something else")
+
+    assert Hiding(where="there").where == ""  # the words of the base
+    reason = broken(REGIME_RULES, Hiding)["hides_nothing_of_its_base"]
+    assert reason == "where, start is something else there"
+
+
 def test_a_class_that_cannot_be_imported_goes_to_no_other_process():
     class Local(FixedConfig):
         """Changes nothing, and lives inside a function."""

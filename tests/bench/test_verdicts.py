@@ -306,16 +306,28 @@ def test_escaped_text_is_one_line_without_commands(text):
 def test_the_table_of_cells_marks_the_best_mean():
     traces = [make_trace("a", val_loss=1.0), make_trace("b_1", val_loss=0.5), make_trace("c", val_loss=math.inf)]
     tex = tables_tex(aggregate(traces), judge(traces))
-    assert r"{}digits MLP & stationary & b\_1 & 1 & \textbf{0.500}" in tex
+    assert r"{}b\_1 & 1 & \textbf{0.500}" in tex
     assert r"\textbf{1.00}" not in tex
     assert tex.count(r"\begin{") == tex.count(r"\end{") == 1
+
+
+def test_the_table_of_cells_names_a_cell_once_above_its_rows_or_it_would_be_wider_than_the_page():
+    traces = [make_trace(name, regime=regime) for regime in ("a_1", "b") for name in ("x", "y")]
+    lines = tables_tex(aggregate(traces), judge(traces)).splitlines()
+    start = lines.index(r"\endhead") + 1
+    assert lines[start - 3].startswith("controller & n & final val loss & ")
+    found = [line.partition(" & ")[0] for line in lines[start : start + 7]]
+    titles = [rf"\multicolumn{{6}}{{@{{}}l}}{{\textit{{digits MLP: {regime}}}}} \\*" for regime in (r"a\_1", "b")]
+    assert found == [titles[0], "{}x", "{}y", r"\addlinespace", titles[1], "{}x", "{}y"]
+    assert lines.count(r"\begingroup\footnotesize\setlength{\parindent}{0pt}\setlength{\tabcolsep}{4pt}") == 1
+    assert lines[-1] == r"\endgroup"
 
 
 def test_latex_marks_the_best_score_only():
     tex = tables_tex(aggregate(runs(BOTH)), judge(runs(BOTH)))
     assert r"{}autotunenet & 6 & \textbf{0.0000} & 0.0000 to 0.0000 & 0.0000 & 0/6 & 0.0 to 39.0 \\" in tex
     assert r"{}fixed & 6 & 0.3333 &" in tex
-    assert r"{}fixed & -0.3333 & -0.3333 to -0.3333 & 100 & 0.0312 & meaningfully better \\" in tex
+    assert r"{}fixed & $-$0.3333 & $-$0.3333 to $-$0.3333 & 100 & 0.0312 & meaningfully better \\" in tex
 
 
 def test_the_initial_loss_of_these_runs():

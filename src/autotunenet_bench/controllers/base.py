@@ -53,6 +53,9 @@ class MethodConfig(BaseModel, ABC):
     runner: ClassVar[str]
     """Who trains: a key of `autotunenet_bench.runners.RUNNERS`."""
 
+    packages: ClassVar[tuple[str, ...]] = ()
+    """Packages beside numpy and torch that decide about its numbers; a run stores their versions."""
+
     name: str
     observe: Observable = Field("val_loss", description="the metric that the controller sees after every epoch")
     label: str | None = Field(None, min_length=1, max_length=60, description="name in tables; default: made from name")

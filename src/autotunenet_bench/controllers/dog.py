@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 from torch import Tensor, nn
@@ -27,6 +27,8 @@ class DogConfig(ControllerConfig):
     task's lr is not used. The model is evaluated at the polynomial decay average (Shamir and Zhang 2013), without which
     the authors do not want DoG to be used.
     """
+
+    packages: ClassVar[tuple[str, ...]] = ("dog-optimizer",)
 
     name: Literal["dog"] = "dog"
     reps_rel: float | None = Field(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -26,6 +26,8 @@ class GreedyLrConfig(ControllerConfig):
     which is that of short runs (10 would hardly act in them), and the bounds: its smallest lr, 1e-3, is larger than
     what many tasks begin with.
     """
+
+    packages: ClassVar[tuple[str, ...]] = ("transformers",)
 
     name: Literal["greedy_lr"] = "greedy_lr"
     per: Literal["step", "epoch"] = Field("epoch", description="the unit of time: step sees the training loss")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
@@ -23,6 +23,8 @@ class MomoConfig(ControllerConfig):
     Momo at lr / (1 - momentum): Momo averages gradients where SGD sums them up, so these steps are as long. The task's
     weight decay is decoupled in both.
     """
+
+    packages: ClassVar[tuple[str, ...]] = ("momo-opt",)
 
     name: Literal["momo"] = "momo"
 

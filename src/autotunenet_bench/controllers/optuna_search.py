@@ -6,7 +6,7 @@ import warnings
 from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field, model_validator
@@ -19,6 +19,8 @@ from autotunenet_bench.controllers.stepping import require
 
 class OptunaConfig(OfflineConfig):
     """A search by a sampler of Optuna."""
+
+    packages: ClassVar[tuple[str, ...]] = ("optuna",)
 
     num_random: int = Field(
         2, ge=1, le=1000, description="trials at random points before the sampler uses what it was told"
@@ -66,6 +68,8 @@ class OptunaGpConfig(OptunaConfig):
 
     All is as Optuna has it by default, but for `num_random`, as in `optuna_tpe`.
     """
+
+    packages: ClassVar[tuple[str, ...]] = ("optuna", "scipy")
 
     name: Literal["optuna_gp"] = "optuna_gp"
 

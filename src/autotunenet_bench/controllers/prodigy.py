@@ -69,6 +69,7 @@ class ProdigyConfig(DistanceConfig):
     """
 
     module: ClassVar[str] = "prodigyopt"
+    packages: ClassVar[tuple[str, ...]] = ("prodigyopt",)
 
     name: Literal["prodigy"] = "prodigy"
 
@@ -85,6 +86,7 @@ class DAdaptAdamConfig(DistanceConfig):
     """
 
     module: ClassVar[str] = "dadaptation"
+    packages: ClassVar[tuple[str, ...]] = ("dadaptation",)
 
     name: Literal["dadapt_adam"] = "dadapt_adam"
 
@@ -101,6 +103,7 @@ class DAdaptSGDConfig(DistanceConfig):
     """
 
     module: ClassVar[str] = "dadaptation"
+    packages: ClassVar[tuple[str, ...]] = ("dadaptation",)
 
     name: Literal["dadapt_sgd"] = "dadapt_sgd"
 

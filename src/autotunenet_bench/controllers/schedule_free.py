@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -25,6 +25,8 @@ class ScheduleFreeConfig(ControllerConfig):
     SGDScheduleFree, adam and adamw AdamWScheduleFree, with the task's lr, momentum and weight decay. The warm-up is the
     one that its authors recommend. Statistics of batch normalisation are left as the training made them.
     """
+
+    packages: ClassVar[tuple[str, ...]] = ("schedulefree",)
 
     name: Literal["schedule_free"] = "schedule_free"
     warmup_fraction: float = Field(0.05, ge=0, le=1, description="share of the run on the way up to lr")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from statistics import fmean, stdev
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 from torch import Tensor, nn
@@ -57,6 +57,8 @@ class ZClipConfig(ControllerConfig):
     Kumar et al. 2025, "ZClip: Adaptive Spike Mitigation for LLM Pre-Training", arXiv 2504.02507; the package `zclip`
     with its defaults.
     """
+
+    packages: ClassVar[tuple[str, ...]] = ("zclip",)
 
     name: Literal["zclip"] = "zclip"
     z_thresh: float = Field(2.5, gt=0, description="standard deviations above the mean that stand out")

@@ -17,6 +17,7 @@ from pydantic import (
     model_serializer,
     model_validator,
 )
+from torch.optim import Optimizer
 
 from autotunenet_bench.data import TensorBatches, stream_seed
 from autotunenet_bench.types import Horizon, Regime
@@ -68,6 +69,16 @@ class RegimeConfig(BaseModel, ABC):
 
         Raises:
             ValueError: If the trigger lies beyond the end of the run.
+        """
+
+    def check_optimizer(self, make: Callable[[], Optimizer]) -> None:
+        """Check that the optimizer of a run has what changes; any will do where this is not overridden.
+
+        Args:
+            make: Makes it, with its model, which may take a while: call it only where the answer depends on it.
+
+        Raises:
+            ValueError: If it lacks what the regime would change.
         """
 
 

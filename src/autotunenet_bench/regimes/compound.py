@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal
 
@@ -108,6 +108,15 @@ class Compound(TimedConfig):
         drawn_from = (low, high) if self.trigger_jitter else None
         words = Onset(epoch, drawn_from=drawn_from).words
         return CompoundRegime(epoch, self.severity, seed, self._parts_at(epoch, horizon, seed), words)
+
+    def check_optimizer(self, make: Callable[[], Optimizer]) -> None:
+        """Check that the optimizer has what every part changes.
+
+        Raises:
+            ValueError: If a part finds nothing that it could change.
+        """
+        for part in self.parts:
+            part.check_optimizer(make)
 
     def _parts_at(self, epoch: int, horizon: Horizon, seed: int) -> list[Regime]:
         at = {"trigger_epoch": epoch, "trigger_fraction": None}

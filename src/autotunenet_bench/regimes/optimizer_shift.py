@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -110,6 +110,16 @@ class OptimizerShift(TriggeredConfig):
         onset, max_norm = self.onset(horizon, seed), self.max_norm or DEFAULT_MAX_NORM
         return OptimizerShiftRegime(onset, self.severity, seed, self.kind, horizon.steps_per_epoch, max_norm)
 
+    def check_optimizer(self, make: Callable[[], Optimizer]) -> None:
+        """Check that there is a momentum or weight decay where that is what changes.
+
+        Raises:
+            ValueError: If there is none.
+        """
+        if self.kind in ("momentum", "weight_decay"):
+            for group in make().param_groups:
+                other_entries(self.kind, group, 1.0)
+
 
 @dataclass
 class OptimizerShiftRegime(TriggeredRegime):
@@ -137,7 +147,7 @@ class OptimizerShiftRegime(TriggeredRegime):
             ValueError: If the optimizer has no momentum or weight decay that could change.
         """
         for group in optimizer.param_groups:  # at the first epoch, and not when the trigger comes
-            self._other_entries(group, 1.0)
+            other_entries(self.kind, group, 1.0)
         while self._handles:
             self._handles.pop().remove()
         strength = self.strength(epoch)
@@ -172,7 +182,7 @@ class OptimizerShiftRegime(TriggeredRegime):
             return GradientNoise(STRONGEST_NOISE * strength, self.seed, num_steps)
         if self.kind == "clipping_removed":
             return Clipping(self.max_norm / strength)
-        return OtherEntry(lambda group: self._other_entries(group, strength))
+        return OtherEntry(lambda group: other_entries(self.kind, group, strength))
 
     def _jump(self, epoch: int, optimizer: Optimizer) -> None:
         is_again = self._last is not None and self._last[0]() is optimizer and self._last[1] == epoch
@@ -184,15 +194,24 @@ class OptimizerShiftRegime(TriggeredRegime):
     def _clipped_words(self) -> str:
         return f"clipped to the norm {self.max_norm / self.severity:.3g}" if self.severity else "not clipped either"
 
-    def _other_entries(self, group: dict[str, Any], strength: float) -> dict[str, Any]:
-        if self.kind == "weight_decay":
-            return {"weight_decay": more_decay(_entry(group, "weight_decay"), strength)}
-        if self.kind != "momentum":
-            return {}
-        if "momentum" not in group and "betas" in group:
-            first, *others = group["betas"]
-            return {"betas": (more_momentum(first, strength), *others)}
-        return {"momentum": more_momentum(_entry(group, "momentum"), strength)}
+
+def other_entries(kind: KindName, group: dict[str, Any], strength: float) -> dict[str, Any]:
+    """Return the entries of a param group that are others while a kind is in force, with their values.
+
+    Raises:
+        ValueError: If the group has no momentum or weight decay that could change.
+
+    >>> other_entries("momentum", {"betas": (0.9, 0.999)}, 0.0), other_entries("update_gain", {}, 1.0)
+    ({'betas': (0.9, 0.999)}, {})
+    """
+    if kind == "weight_decay":
+        return {"weight_decay": more_decay(_entry(group, "weight_decay"), strength)}
+    if kind != "momentum":
+        return {}
+    if "momentum" not in group and "betas" in group:
+        first, *others = group["betas"]
+        return {"betas": (more_momentum(first, strength), *others)}
+    return {"momentum": more_momentum(_entry(group, "momentum"), strength)}
 
 
 def multiply_lr(optimizer: Optimizer, factor: float) -> None:

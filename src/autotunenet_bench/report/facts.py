@@ -46,7 +46,7 @@ def facts(runs: Sequence[Trace]) -> list[Fact]:
         _fact("Threads per run", [spec.get("num_threads") for spec in specs]),
         *([_fact("Computed on", computed)] if any(computed := [_computed_on(run) for run in runs]) else []),
         _fact("Protocol", [spec.get("protocol") for spec in specs]),
-        _fact("Run with", [_versions(run.environment) for run in runs]),
+        _fact("Run with", _environments(runs)),
     ]
 
 
@@ -150,5 +150,13 @@ def _length(run: Trace) -> str:
     return f"{len(run.epochs)} epochs, {run.epochs[-1].step if run.epochs else 0} optimizer steps"
 
 
-def _versions(environment: Mapping[str, str]) -> str:
-    return ", ".join(f"{name} {version}" for name, version in environment.items())
+def _environments(runs: Sequence[Trace]) -> list[str]:
+    """The versions, once; those that contradict others apart. Some packages stand only in the runs of their method."""
+    found: list[dict[str, str]] = []
+    for run in runs:
+        same = (one for one in found if all(one.get(name, v) == v for name, v in run.environment.items()))
+        if (one := next(same, None)) is None:
+            found.append(dict(run.environment))
+        else:
+            one.update(run.environment)
+    return [", ".join(f"{name} {version}" for name, version in one.items()) for one in found]

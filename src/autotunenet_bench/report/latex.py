@@ -55,8 +55,24 @@ def tables_tex(groups: Sequence[Group], verdicts: Verdicts) -> str:
         verdicts: What `autotunenet_bench.report.verdicts.judge` makes of them. Without a score its table is a comment
             that says why.
     """
-    head = [r"% Needs \usepackage{booktabs,longtable,textcomp} and, for the quotes, \usepackage[T1]{fontenc}."]
-    return "\n".join([*head, "", *_score_table(verdicts), "", *_claims_table(verdicts), "", *_cells_table(groups), ""])
+    head = [
+        r"% Needs \usepackage{booktabs,longtable,textcomp} and, for the quotes, \usepackage[T1]{fontenc}.",
+        r"% Small, so that they fit on A4 and letter paper with margins of 25 mm.",
+    ]
+    tables = [_score_table(verdicts), _claims_table(verdicts), _cells_table(groups)]
+    # In a group, the paragraph ended inside it, so that the size is that of the tables alone.
+    lines = [line for table in tables for line in ("", r"\bigskip", *table)]
+    return "\n".join(
+        [
+            *head,
+            "",
+            r"\begingroup\footnotesize\setlength{\parindent}{0pt}\setlength{\tabcolsep}{4pt}",
+            *lines,
+            "",
+            r"\endgroup",
+            "",
+        ]
+    )
 
 
 def _score_table(verdicts: Verdicts) -> list[str]:
@@ -79,7 +95,7 @@ def _score_table(verdicts: Verdicts) -> list[str]:
     num_out = len(verdicts.left_out)
     words = f"% Score version {verdicts.scores[0].version}, {verdicts.num_cells} cells, {num_out} left out for all."
     heads = ["controller", "runs", "score", r"95\,\% interval", "worst decile", "failed", r"95\,\% interval [\%]"]
-    return [words, *_tabular("lrrrrrr", heads, rows)]
+    return [words, *_tabular("lrrrrrr", heads, _lines(rows))]
 
 
 def _claims_table(verdicts: Verdicts) -> list[str]:
@@ -88,8 +104,8 @@ def _claims_table(verdicts: Verdicts) -> list[str]:
     rows = [
         [
             escape_tex(one.other),
-            f"{one.comparison.difference.point:+.4f}",
-            f"{one.comparison.difference.low:+.4f} to {one.comparison.difference.high:+.4f}",
+            _signed(one.comparison.difference.point),
+            f"{_signed(one.comparison.difference.low)} to {_signed(one.comparison.difference.high)}",
             f"{100 * one.comparison.improvement:.0f}",
             f"{one.comparison.p_holm:.3g}",
             escape_tex(one.claim.value),
@@ -100,39 +116,47 @@ def _claims_table(verdicts: Verdicts) -> list[str]:
     if verdicts.limits:
         words.append(f"% {escape_tex(verdicts.limits)}")
     heads = ["against", "difference", r"95\,\% interval", r"lower in [\%]", "p (Holm)", "claim"]
-    return [*words, *_tabular("lrrrrl", heads, rows)]
+    return [*words, *_tabular("lrrrrl", heads, _lines(rows))]
 
 
 def _cells_table(groups: Sequence[Group]) -> list[str]:
     units = [f" [{escape_tex(column.unit)}]" if column.unit else "" for column in SHOWN]
-    heads = ["task", "regime", "controller", "n"]
+    heads = ["controller", "n"]
     heads += [escape_tex(column.head) + unit for column, unit in zip(SHOWN, units, strict=True)]
-    rows = [
-        [
-            escape_tex(group.task),
-            escape_tex(group.regime),
-            escape_tex(row.controller),
-            str(len(row.finished)),
-            *(_bold(escape_tex(column.text(row)), row.controller in column.best(group)) for column in SHOWN),
-        ]
-        for group in groups
-        for row in group.rows
-    ]
+    lines: list[str] = []
+    for group in groups:
+        # A line of its own for what all rows of a cell share: with two more columns no page would be wide enough.
+        title = rf"{escape_tex(group.task)}: {escape_tex(group.regime)}"
+        space = [r"\addlinespace"] if lines else []
+        lines += [*space, rf"\multicolumn{{{len(heads)}}}{{@{{}}l}}{{\textit{{{title}}}}} \\*"]
+        lines += _lines(
+            [
+                escape_tex(row.controller),
+                str(len(row.finished)),
+                *(_bold(escape_tex(column.text(row)), row.controller in column.best(group)) for column in SHOWN),
+            ]
+            for row in group.rows
+        )
     words = (
         "% Mean and standard deviation over the finished seeds; bold is the best mean of a task and regime, no claim."
     )
-    return [words, *_tabular("lllr" + "r" * len(SHOWN), heads, rows, environment="longtable")]
+    return [words, *_tabular("lr" + "r" * len(SHOWN), heads, lines, environment="longtable")]
 
 
-def _tabular(
-    columns: str, heads: Sequence[str], rows: Iterable[Sequence[str]], *, environment: str = "tabular"
-) -> list[str]:
+def _lines(rows: Iterable[Sequence[str]]) -> list[str]:
     # A brace first, so that no cell can be taken for an argument of the line before it.
-    lines = [" & ".join(["{}" + row[0], *row[1:]]) + r" \\" for row in rows]
+    return [" & ".join(["{}" + row[0], *row[1:]]) + r" \\" for row in rows]
+
+
+def _tabular(columns: str, heads: Sequence[str], lines: Sequence[str], *, environment: str = "tabular") -> list[str]:
     head = [r"\toprule", " & ".join(heads) + r" \\", r"\midrule"]
     if environment == "longtable":
         head.append(r"\endhead")
     return [rf"\begin{{{environment}}}{{{columns}}}", *head, *lines, r"\bottomrule", rf"\end{{{environment}}}"]
+
+
+def _signed(number: float) -> str:
+    return f"{number:+.4f}".replace("-", "$-$")  # a hyphen is no minus
 
 
 def _bold(text: str, is_best: bool) -> str:

@@ -26,6 +26,9 @@ from autotunenet_bench.types import Event
 
 State = Literal["missing", "running", "done", "failed", "interrupted"]
 
+CUT_OFF = "its status is done, but its events are not complete; run it again"
+"""What is said of a run whose files contradict each other, as after a copy that was cut short."""
+
 
 class Spec(Protocol):
     """What the store needs of a run spec."""

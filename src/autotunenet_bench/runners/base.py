@@ -125,7 +125,12 @@ class BaseTraining(ABC):
         val = self._evaluate(self._workload.data.val)
         hyperparams = self._run.get_hyperparams()
         flops = asdict(measure_flops(self._task, self._workload.model, self._workload.data))
-        row = {"environment": environment(), "hyperparams": hyperparams, "val": val, "flops": flops}
+        row = {
+            "environment": environment(self._spec.controller.packages),
+            "hyperparams": hyperparams,
+            "val": val,
+            "flops": flops,
+        }
         return {"event": "start", **row, **self._device.facts()}
 
     def run_epoch(self) -> list[Event]:

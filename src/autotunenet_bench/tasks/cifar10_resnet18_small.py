@@ -9,7 +9,7 @@ from autotunenet_bench.tasks.cifar10_resnet18 import Cifar10Base
 
 
 class Cifar10ResNet18Small(Cifar10Base):
-    """ResNet-8 (78,042 parameters) on CIFAR-10, augmented, halved in the stem; 50 ms a step on a CPU core."""
+    """ResNet-8 (78,042 parameters) on CIFAR-10, augmented, halved in the stem; 50 ms a step on one core."""
 
     name: Literal["cifar10_resnet18_small"] = "cifar10_resnet18_small"
 

@@ -6,6 +6,7 @@ import pickle
 
 from pydantic import BaseModel, ValidationError
 
+from autotunenet_bench.member import hidden_names
 from autotunenet_bench.testing.rules import Rule, Subject, require
 
 
@@ -45,6 +46,12 @@ def refuses_unknown_keys(subject: Subject) -> None:
         require(False, "no_such_key was taken")
 
 
+def hides_nothing_of_its_base(subject: Subject) -> None:
+    """No key has the name of a method or property of its base."""
+    hidden = hidden_names(subject.member)
+    require(not hidden, f"{', '.join(hidden)} is something else there")
+
+
 def survives_json(subject: Subject) -> None:
     """Stored as JSON and read back strictly it is the same, and is stored the same again."""
     for config in (subject.make(), subject.make(label="mine")):
@@ -73,6 +80,7 @@ MEMBER_RULES = (
     Rule(is_described, "write Field(..., description=...) and a one-line docstring: lists and schemas show them"),
     Rule(is_frozen, "leave model_config as the base has it"),
     Rule(refuses_unknown_keys, "leave model_config as the base has it: a misspelt key must not be silently nothing"),
+    Rule(hides_nothing_of_its_base, "give the key another name: it would not be read, or be read for the other"),
     Rule(survives_json, "use fields that JSON has: numbers, texts, true and false, null, lists, mappings"),
     Rule(survives_pickle, "define the class at the top of an importable module"),
     Rule(has_a_display_name, "return `self.label or ...` from display"),

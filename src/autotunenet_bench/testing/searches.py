@@ -31,9 +31,10 @@ NUM_TRIALS = 6
 
 def stays_in_the_space(subject: Subject) -> None:
     """It asks for points of the space, whatever it is told, and the same again where it is told the same."""
-    for space, num_trials in ((SPACE, NUM_TRIALS), (MIXED, 16)):
+    # The least grid over all four kinds of dimensions has 16 points; half of them tell enough.
+    for space, num_trials, num_asked in ((SPACE, NUM_TRIALS, NUM_TRIALS), (MIXED, 16, 8)):
         for value_of in (_far_from_a_hundredth, _diverges, _is_level):
-            runs = [_play(_search(subject, space, num_trials), num_trials, value_of) for _ in range(2)]
+            runs = [_play(_search(subject, space, num_trials), num_asked, value_of) for _ in range(2)]
             require(runs[0] == runs[1], f"told the same it asked for {runs[0]} and then for {runs[1]}")
             odd = [params for params in runs[0] if not space.contains(params)]
             require(not odd, f"it asked for {odd[:1]}, which is no point of the space")
