@@ -175,6 +175,18 @@ def test_each_task_needs_to_be_better_than_every_other_and_says_where_it_is():
     ]
 
 
+def test_each_task_does_not_hide_a_defeat_behind_the_loss_that_lost_runs_count_as():
+    """Both are above 0.9 of the loss before training and so count as that; one of them ended at twice the other."""
+    losses = {"calm": {"ours": [3.8] * 6, "a": [1.9] * 6}, "storm": {"ours": [0.2] * 6, "a": [0.4] * 6}}
+    finding, matches = conclude(cells(losses), asked("each_task", "a"))
+    assert matches[0].ratios[("images", "calm")] == pytest.approx(1.0)
+    assert finding.answer.endswith("and worse than it in 1 of 2 cells (images under calm)")
+    assert finding.reasons[0] == (
+        "images under calm: the final validation loss of ours was 1 times that of a. Not held to the loss that lost "
+        "runs began with, it was 2 times that of a."
+    )
+
+
 def test_a_claim_of_a_single_cell_is_told_with_its_numbers():
     losses = {"calm": {"ours": [0.2] * 10, "a": [0.4] * 10}, "storm": {"ours": [0.2] * 10, "a": [0.2] * 10}}
     _, matches = conclude(cells(losses), asked("each_task", "a"))

@@ -24,7 +24,7 @@ def each_task(matches: Sequence[Match]) -> Finding:
     first, cells = matches[0], list(matches[0].ratios)
     others = listed([match.other for match in matches])
     won = [key for key in cells if all(match.ratios[key] < 1 / MARGIN for match in matches)]
-    behind = [key for key in cells if any(match.ratios[key] > MARGIN for match in matches)]
+    behind = [key for key in cells if any(_worst(match, key) > MARGIN for match in matches)]
     verdict = Verdict.YES if len(won) == len(cells) else Verdict.PARTLY if won else Verdict.NO
     than = others if len(matches) == 1 else f"each of {others}"
     answer = (
@@ -47,4 +47,14 @@ def _of(some: Sequence[Key], cells: Sequence[Key]) -> str:
 
 def _in_cell(key: Key, matches: Sequence[Match]) -> str:
     ratios = listed([f"{number(match.ratios[key])} times that of {match.other}" for match in matches])
-    return f"{' under '.join(key)}: the final validation loss of {matches[0].subject} was {ratios}."
+    said = f"{' under '.join(key)}: the final validation loss of {matches[0].subject} was {ratios}."
+    hidden = [match for match in matches if match.ratios[key] <= MARGIN < match.ended_ratios[key]]
+    if hidden:
+        ended = listed([f"{number(match.ended_ratios[key])} times that of {match.other}" for match in hidden])
+        said += f" Not held to the loss that lost runs began with, it was {ended}."
+    return said
+
+
+def _worst(match: Match, key: Key) -> float:
+    """The ratio in a cell, or that of the losses as they ended, whichever is higher: a cap is to hide no defeat."""
+    return max(match.ratios[key], match.ended_ratios[key])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -74,6 +74,15 @@ class Match:
     def is_same(self) -> bool:
         """Whether every pair ended with the same loss."""
         return all(_score(ours) == _score(theirs) for ours, theirs in zip(self.ours, self.theirs, strict=True))
+
+    @property
+    def ended_ratios(self) -> dict[Key, float]:
+        """`ratios` of the losses as they ended, lost runs not held to the loss that they began with.
+
+        A network that overfits may end far above that, and has learned all the same. A loss that is not finite counts
+        as in `ratios`.
+        """
+        return _ratios(self.ours, self.theirs, _ended)
 
     @property
     def worse_in(self) -> dict[Key, float]:
@@ -185,12 +194,20 @@ def _distinct(runs: Sequence[Mapping[CellRun, Trace]]) -> list[CellRun]:
     return list(first.values())
 
 
-def _ratios(ours: Sequence[Trace], theirs: Sequence[Trace]) -> dict[Key, float]:
+def _ratios(
+    ours: Sequence[Trace], theirs: Sequence[Trace], score: Callable[[Trace], float] | None = None
+) -> dict[Key, float]:
+    score = score or _score
     differences: dict[Key, list[float]] = {}
     for one, other in zip(ours, theirs, strict=True):
-        differences.setdefault(one.label[:2], []).append(_score(one) - _score(other))
+        differences.setdefault(one.label[:2], []).append(score(one) - score(other))
     return {cell: math.exp(math.fsum(values) / len(values)) for cell, values in differences.items()}
 
 
 def _score(trace: Trace) -> float:
     return math.log(charged(trace))
+
+
+def _ended(trace: Trace) -> float:
+    loss = final_val_loss(trace)
+    return math.log(loss) if math.isfinite(loss) and loss > 0 else _score(trace)
