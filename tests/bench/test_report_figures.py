@@ -8,11 +8,13 @@ import re
 from xml.etree import ElementTree
 
 import matplotlib as mpl
+import matplotlib.figure
 import numpy as np
 import pytest
 from test_report import WellFormed, make_trace
 from test_scoring import FLOPS, make
 
+from autotunenet_bench.report import figures
 from autotunenet_bench.report import sections as sections_module
 from autotunenet_bench.report.aggregate import aggregate
 from autotunenet_bench.report.drawing import COLORS, DARK_COLORS, DARK_INKS, INKS, color_variables, inline_svg, styles
@@ -311,3 +313,14 @@ def test_the_way_is_drawn_of_lost_runs_and_of_an_lr_that_lands_at_zero():
 def test_names_that_begin_with_an_underscore_are_in_the_legend():
     group, style_of = group_of(make_trace("_hidden", trigger_epoch=2), make_trace("b", trigger_epoch=2))
     assert {"_hidden", "b"} <= words_in(recovery_figure(group, style_of))
+
+
+def test_a_log_axis_shows_six_decades_at_the_most():
+    """While a launch stands still lr is 1e-8 of the user's: of the rest of the axis that would leave a line."""
+    wide, narrow = mpl.figure.Figure().subplots(2)
+    panel = figures._Panel(label="lr", curve=None, hold=True)
+    for ax, values in ((wide, [1e-11, 1e-3, 0.1]), (narrow, [1e-5, 1e-3, 0.1])):
+        ax.plot(values)
+        figures._set_scale(ax, panel, values)
+    assert wide.get_ylim()[0] == pytest.approx(1e-7)
+    assert narrow.get_ylim()[0] <= 1e-5

@@ -27,6 +27,9 @@ EVENT_MARKS = {
 }
 """Marker and words of the decisions that the figures mark, by what `event_of` says."""
 
+MAX_DECADES = 6
+"""A log axis ends so many decades below its highest value."""
+
 
 def event_of(decision: Decision) -> str | None:
     """Return what a decision is marked as, a key of `EVENT_MARKS`; None for one that is not."""
@@ -147,6 +150,9 @@ def _set_scale(ax: Axes, panel: _Panel, seen: Sequence[float]) -> None:
     low, high = min(seen, default=1.0), max(seen, default=1.0)
     if panel.may_be_log and low > 0 and high / low > (1.5 if panel.hold else drawing.LOG_RATIO):
         ax.set_yscale("log")
+        if high / low > 10**MAX_DECADES:  # as while a launch stands still: the rest of the axis would be a line
+            low = high / 10**MAX_DECADES
+            ax.set_ylim(bottom=low)
         drawing.plain_log_ticks(ax.yaxis, low, high)
 
 
