@@ -22,6 +22,7 @@ from autotunenet_bench import suite as suite_module
 from autotunenet_bench.config import RunSpec, parse_config
 from autotunenet_bench.controllers import CONTROLLERS
 from autotunenet_bench.data import DataSource
+from autotunenet_bench.data.cifar10 import decode_cifar10
 from autotunenet_bench.files import FolderInUseError, locked
 from autotunenet_bench.metrics import METRICS
 from autotunenet_bench.results.store import ResultStore
@@ -637,3 +638,17 @@ def test_more_threads_than_cores_are_said_and_not_forbidden(
     result = invoke(*crowd, "--fresh", "--workers", "2")
     assert result.exit_code == 0
     assert "2 workers x 2 threads: more than there are cores here" in result.stderr
+
+
+def test_a_first_decoding_is_told_and_a_second_one_is_not(executor, small_data, tmp_path, monkeypatch):
+    monkeypatch.setenv("AUTOTUNENET_CACHE_DIR", str(tmp_path / "cache"))
+    config = tmp_path / "a.yaml"
+    config.write_text(CONFIG.replace("digits_mlp", "cifar10_resnet18_small"), encoding="utf-8")
+    arguments = ("run", "-c", str(config), "--out", str(tmp_path), "--data-dir", str(small_data))
+    decode_cifar10.cache_clear()
+    first = invoke(*arguments)
+    assert first.exit_code == 0, first.stderr
+    assert re.search(r"^cifar10: decoded for the first time, and kept in .*cache", first.stderr, re.MULTILINE)
+    decode_cifar10.cache_clear()
+    assert "decoded" not in invoke(*arguments).stderr
+    decode_cifar10.cache_clear()

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 from autotunenet_bench.cli.ending import EXIT_FAILED, interruptible, refuse, system_errors
-from autotunenet_bench.cli.saying import command, count, say
+from autotunenet_bench.cli.saying import command, count, say, telling
 
 if TYPE_CHECKING:
     from autotunenet_bench.comparing import ComparisonPaths
@@ -50,7 +50,11 @@ def execute(
             _refuse_other_kind(kind, name, loaded)
             folder = place[0] = out / loaded.folder
             say(f"Config: {loaded.path}{' (shipped)' if loaded.shipped else ''}")
-            with system_errors(folder, "name another folder with --out"), ProgressDisplay() as progress:
+            with (
+                system_errors(folder, "name another folder with --out"),
+                telling("autotunenet_bench.data"),
+                ProgressDisplay() as progress,
+            ):
 
                 def on_plan(plan: Plan) -> None:
                     show_plan(plan)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import shlex
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import typer
@@ -25,6 +28,25 @@ def say(text: str, *, err: bool = False) -> None:
     """Print a text as it is."""
     # Rich would fold paths at the width of the terminal, and take [...] for markup.
     typer.echo(text, err=err)
+
+
+@contextmanager
+def telling(logger: str) -> Iterator[None]:
+    """Print what a logger has to say, from its informations on, to stderr while in here."""
+    talker, handler = logging.getLogger(logger), _Saying()
+    level = talker.level
+    talker.addHandler(handler)
+    talker.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        talker.setLevel(level)
+        talker.removeHandler(handler)
+
+
+class _Saying(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        say(record.getMessage(), err=True)
 
 
 def print_lines(heading: str, lines: list[tuple[str, str]]) -> None:

@@ -125,7 +125,9 @@ def _open_or_build(entry: Path, key: Mapping[str, Any], build: Callable[[], Arra
             return found
     except (OSError, _BadEntryError) as error:
         _log.warning("the cache entry %s is damaged and is built again: %s", entry, error)
-    _log.info("building the cache entry %s", entry)
+    _log.info(
+        "%s: decoded for the first time, and kept in %s; this may take a minute", entry.name.rpartition("-")[0], entry
+    )
     arrays = build()
     _check_names(*arrays)
     try:
