@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
+from autotunenet_bench.device import Device
 from autotunenet_bench.models import BiLstmClassifier, ResNet
 from autotunenet_bench.models.bilstm import text_lengths
 from autotunenet_bench.models.resnet import BasicBlock
@@ -193,3 +194,22 @@ def test_the_initial_weights_of_a_seed_never_change(name):
     again = seeded(TASKS[name]().build_model, seed=3)
     assert weights_sha256(again) == weights_sha256(model)
     assert weights_sha256(seeded(TASKS[name]().build_model, seed=4)) != weights_sha256(model)
+
+
+@pytest.mark.parametrize("name", [name for name in TASKS if "18" not in name or "small" in name])
+def test_every_task_can_be_passed_in_bfloat16_and_gives_nearly_the_same(name):
+    """On CPUs without instructions for it oneDNN has no LSTM in bfloat16."""
+    task = TASKS[name]()
+    model = seeded(task.build_model).eval()
+    generator = torch.Generator().manual_seed(0)
+    shapes = {"imdb": (4, 32), "digi": (4, 64), "cifa": (4, 3, 32, 32), "mnis": (4, 1, 28, 28)}
+    inputs = torch.randn(shapes[name[:4]], generator=generator)
+    if name.startswith("imdb"):
+        inputs = inputs.abs().mul(100).long()
+    batch = inputs, torch.zeros(4, dtype=torch.int64)
+    expected = task.loss(model, batch)
+    with Device("cpu", "bfloat16").autocast():
+        found = task.loss(model, batch)
+    found.backward()
+    assert found.item() == pytest.approx(expected.item(), rel=0.05)
+    assert all(param.grad.isfinite().all() for param in model.parameters())
