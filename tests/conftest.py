@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -53,6 +54,14 @@ def small_data(tmp_path_factory):
     small_data.write_cifar10(root)
     small_data.write_imdb(root)
     return root
+
+
+@pytest.fixture(autouse=True)
+def _own_path():
+    """The command line looks for modules where it is called, too; what is called in this process is not to leave that."""
+    before = sys.path[:]
+    yield
+    sys.path[:] = before
 
 
 @pytest.fixture
