@@ -58,7 +58,7 @@ def small_data(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def _own_path():
-    """The command line looks for modules where it is called, too; what is called in this process is not to leave that."""
+    """The command line looks for modules where it is called, too; calls in this process are not to leave that."""
     before = sys.path[:]
     yield
     sys.path[:] = before
