@@ -56,12 +56,21 @@ def small_data(tmp_path_factory):
     return root
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _first_path():
+    """Where modules are looked for when the first test begins."""
+    return sys.path[:]
+
+
 @pytest.fixture(autouse=True)
-def _own_path():
+def _own_path(_first_path, monkeypatch):
     """The command line looks for modules where it is called, too; calls in this process are not to leave that."""
-    before = sys.path[:]
+    references = sys.modules.get("autotunenet_bench.references")
+    if references is not None:
+        monkeypatch.setattr(references, "_more_folders", [])
+    sys.path[:] = _first_path
     yield
-    sys.path[:] = before
+    sys.path[:] = _first_path
 
 
 @pytest.fixture
