@@ -1,7 +1,29 @@
 """Offline search: the same training again and again, each time with other hyperparameters."""
 
 from autotunenet.hpo.base import Direction, Search
+from autotunenet.hpo.budget import Budget
+from autotunenet.hpo.objective import Objective, Outcome, RunningTrial
 from autotunenet.hpo.random_search import RandomSearch
+from autotunenet.hpo.result import ConvergencePoint, TuneResult
 from autotunenet.hpo.trial import Cost, Trial, TrialState
+from autotunenet.hpo.tuning import TuneUpdate, tune
 
-__all__ = ["Cost", "Direction", "RandomSearch", "Search", "Trial", "TrialState"]
+SEARCHES: dict[str, type[Search]] = {"random": RandomSearch}
+
+__all__ = [
+    "SEARCHES",
+    "Budget",
+    "ConvergencePoint",
+    "Cost",
+    "Direction",
+    "Objective",
+    "Outcome",
+    "RandomSearch",
+    "RunningTrial",
+    "Search",
+    "Trial",
+    "TrialState",
+    "TuneResult",
+    "TuneUpdate",
+    "tune",
+]
