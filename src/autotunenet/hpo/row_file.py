@@ -73,7 +73,8 @@ class RowFile:
         try:
             descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT, 0o644)
             try:
-                os.ftruncate(descriptor, self._offset)
+                if os.lseek(descriptor, 0, os.SEEK_END) > self._offset:
+                    os.ftruncate(descriptor, self._offset)
                 os.lseek(descriptor, self._offset, os.SEEK_SET)
                 _write(descriptor, data)
             except BaseException:

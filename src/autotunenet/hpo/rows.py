@@ -19,11 +19,12 @@ import math
 import platform
 import sys
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 from autotunenet.hpo.base import Search
 from autotunenet.hpo.objective import Ending, plain
-from autotunenet.hpo.trial import Cost, Trial
+from autotunenet.hpo.trial import Cost, Trial, TrialState
 from autotunenet.space import Categorical, SearchSpace
 
 FORMAT = 1
@@ -81,7 +82,7 @@ def asked_trial(row: Row, space: SearchSpace) -> Trial:
     """
     values = {key: value for key, value in row.items() if key not in ("row", "worker", "attempt")}
     params = {name: _choice(space[name], value) for name, value in values["params"].items()}
-    return Trial.from_dict({**Trial(number=row["number"], params={}).to_dict(), **values, "params": params})
+    return Trial.from_dict({"state": TrialState.PENDING, "cost": {}, **values, "params": params})
 
 
 def told_ending(row: Row) -> Ending:
@@ -183,6 +184,7 @@ def _describe_dimension(name: str, dimension: Any) -> Row:
     return row
 
 
+@cache
 def _versions() -> dict[str, str]:
     versions = {"python": platform.python_version(), "autotunenet": sys.modules["autotunenet"].__version__}
     for package in PACKAGES:
