@@ -2,6 +2,7 @@
 
 from autotunenet.hpo.base import Direction, Search
 from autotunenet.hpo.budget import Budget
+from autotunenet.hpo.grid_search import GridSearch
 from autotunenet.hpo.journal import Journal
 from autotunenet.hpo.objective import Ending, Objective, Outcome, RunningTrial
 from autotunenet.hpo.random_search import RandomSearch
@@ -10,7 +11,10 @@ from autotunenet.hpo.row_file import JournalError
 from autotunenet.hpo.trial import Cost, Trial, TrialState
 from autotunenet.hpo.tuning import TuneUpdate, tune
 
-SEARCHES: dict[str, type[Search]] = {"random": RandomSearch}
+SEARCHES: dict[str, type[Search]] = {
+    "grid": GridSearch,
+    "random": RandomSearch,
+}
 
 __all__ = [
     "SEARCHES",
@@ -19,6 +23,7 @@ __all__ = [
     "Cost",
     "Direction",
     "Ending",
+    "GridSearch",
     "Journal",
     "JournalError",
     "Objective",

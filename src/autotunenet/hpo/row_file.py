@@ -52,7 +52,7 @@ class RowFile:
         for line in data.split(b"\n")[:-1]:
             try:
                 rows.append((self._num_lines + 1, from_line(line)))
-            except ValueError as error:  # JSON that is none, and text that is not UTF-8, are such errors too
+            except ValueError as error:
                 raise self.damage(self._num_lines + 1, str(error)) from error
             self._num_lines += 1
             self._offset += len(line) + 1

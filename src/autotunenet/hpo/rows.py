@@ -54,9 +54,12 @@ def from_line(line: bytes) -> Row:
     Raises:
         ValueError: If none does.
     """
-    row = json.loads(line)
+    try:
+        row = json.loads(line)
+    except ValueError as error:  # text that is not UTF-8 is such an error, too
+        raise ValueError("it is not JSON") from error
     if not isinstance(row, dict) or row.get("row") not in KINDS:
-        raise ValueError(f"a row of a journal is an object with a key 'row', one of {', '.join(sorted(KINDS))}")
+        raise ValueError(f"it is no object with a key 'row' that says {', '.join(sorted(KINDS))}")
     return row
 
 
