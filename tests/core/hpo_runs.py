@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import autotunenet
@@ -99,3 +100,23 @@ def is_alive(pid):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+@contextmanager
+def a_fork_that_lives():
+    """A fork of this process that does nothing until the block ends."""
+    its_end, our_end = os.pipe()
+    told, tells = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(our_end)
+        os.write(tells, b"!")
+        os.read(its_end, 1)  # until the parent closes its own
+        os._exit(0)
+    os.read(told, 1)
+    try:
+        yield
+    finally:
+        for descriptor in (our_end, its_end, told, tells):
+            os.close(descriptor)
+        os.waitpid(child, 0)

@@ -8,7 +8,7 @@ import sys
 
 import numpy as np
 import pytest
-from hpo_runs import SPACE, parabola, rows, without_seconds
+from hpo_runs import SPACE, a_fork_that_lives, parabola, rows, without_seconds
 
 from autotunenet import Categorical, Float, SearchSpace
 from autotunenet.hpo import Budget, Cost, Ending, Journal, JournalError, RandomSearch, TrialState, tune
@@ -210,19 +210,11 @@ def test_a_fork_does_not_keep_its_parents_trial(tmp_path):
     """The workers of a data loader, say, that outlive by a moment the worker they were forked from."""
     store = journal(tmp_path)
     store.claim(TEN)
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.close(writer)
-        os.read(reader, 1)
-        os._exit(0)
-    os.close(reader)
-    os.close(store._life_line._descriptor)  # what is left of this worker is its child
-    with journal(tmp_path) as other:
-        assert other.claim(TEN).trial.attempt == 2
-    os.close(writer)
-    os.waitpid(child, 0)
-    store._life_line.path.unlink(missing_ok=True)
+    with a_fork_that_lives():
+        store._life_line.cut()  # what is left of this worker is its child,
+        store._life_line.path.touch()  # and the file, as after a kill
+        with journal(tmp_path) as other:
+            assert other.claim(TEN).trial.attempt == 2
 
 
 # -- the file --------------------------------------------------------------------------------------------------------

@@ -8,6 +8,9 @@ from pathlib import Path
 
 from autotunenet.hpo.rows import Row, from_line, to_line
 
+BINARY = getattr(os, "O_BINARY", 0)
+"""Windows turns ends of lines into its own elsewhere."""
+
 
 class JournalError(ValueError):
     """A journal cannot be read, or is that of another search."""
@@ -71,7 +74,7 @@ class RowFile:
         """
         data = b"".join(map(to_line, rows))
         try:
-            descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT, 0o644)
+            descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | BINARY, 0o644)
             try:
                 if os.lseek(descriptor, 0, os.SEEK_END) > self._offset:
                     os.ftruncate(descriptor, self._offset)
