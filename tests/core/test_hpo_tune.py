@@ -86,14 +86,15 @@ def test_the_same_seed_finds_the_same_trials(tmp_path, in_folder):
     assert results[0].best == min(results[0].trials, key=lambda trial: trial.value)
 
 
-def test_a_search_goes_on_from_its_folder(tmp_path):
-    first = tune(parabola, SPACE, "random", 3, folder=tmp_path)
+@pytest.mark.parametrize("search", ["random", "surrogate"])
+def test_a_search_goes_on_from_its_folder(tmp_path, search):
+    first = tune(parabola, SPACE, search, 7, folder=tmp_path)
     calls = []
-    again = tune(calls.append, SPACE, "random", 3, folder=tmp_path)
+    again = tune(calls.append, SPACE, search, 7, folder=tmp_path)
     assert (again.trials, calls) == (first.trials, [])
-    longer = tune(parabola, SPACE, "random", 5, folder=str(tmp_path))
-    assert longer.trials[:3] == first.trials
-    assert without_seconds(longer.trials) == without_seconds(tune(parabola, SPACE, "random", 5).trials)
+    longer = tune(parabola, SPACE, search, 9, folder=str(tmp_path))
+    assert longer.trials[:7] == first.trials
+    assert without_seconds(longer.trials) == without_seconds(tune(parabola, SPACE, search, 9).trials)
 
 
 @pytest.mark.parametrize("in_folder", [False, True])

@@ -164,11 +164,10 @@ def _describe(search: Search) -> Row:
     return {"search": type(search).__name__, "settings": settings}
 
 
-def _describe_other(value: Any) -> Any:
-    """Return what an object is; its repr may hold an address, which is another one in every process."""
-    if dataclasses.is_dataclass(value):
-        return repr(value)
-    return getattr(value, "__qualname__", type(value).__qualname__)
+def _describe_other(value: Any) -> str:
+    """Return what an object is; a repr that holds an address is another one in every process."""
+    text = repr(value)
+    return getattr(value, "__qualname__", type(value).__qualname__) if " at 0x" in text else text
 
 
 def _describe_dimension(name: str, dimension: Any) -> Row:
