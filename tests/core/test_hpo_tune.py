@@ -4,6 +4,8 @@ import functools
 import math
 import os
 import pickle
+import runpy
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -310,3 +312,12 @@ class Unloadable:
 
     def __reduce__(self):
         return os._exit, (5,)
+
+
+@pytest.mark.slow
+def test_the_example_trains_on_digits():
+    example = runpy.run_path(str(Path(__file__).parents[2] / "examples" / "tune_digits.py"))
+    result = tune(example["train"], example["SPACE"], "random", 2)
+    assert [trial.state for trial in result.trials] == [TrialState.DONE] * 2
+    assert result.best.metrics["accuracy"] > 0.5
+    assert result.cost.steps > 90
