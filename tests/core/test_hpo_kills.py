@@ -29,6 +29,22 @@ from autotunenet.hpo import TrialState, tune
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, kills by signals")]
 
 
+@pytest.fixture
+def start():
+    """Start processes that tune; none outlives the test."""
+    processes = []
+
+    def start(*settings, **more):
+        processes.append(start_tuning(*settings, **more))
+        return processes[-1]
+
+    yield start
+    for process in processes:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+
+
 def check_nothing_lost_nothing_twice(folder, num_trials):
     told = [row["number"] for row in rows(folder, "told")]
     assert sorted(told) == list(range(num_trials))
@@ -67,11 +83,11 @@ def test_workers_that_are_killed_are_replaced_and_their_trials_run_again(tmp_pat
 
 
 @pytest.mark.parametrize(("num_workers", "num_kills"), [(1, 7), (3, 5)])
-def test_a_search_whose_every_process_is_killed_goes_on_where_it_was(tmp_path, num_workers, num_kills):
+def test_a_search_whose_every_process_is_killed_goes_on_where_it_was(tmp_path, start, num_workers, num_kills):
     folder, num_trials, moments = tmp_path / "search", 60 * num_workers, random.Random(num_workers)
     for _ in range(num_kills):
         before = len(evidence(folder))
-        process = start_tuning(folder, num_trials, num_workers, seconds=0.02)
+        process = start(folder, num_trials, num_workers, seconds=0.02)
         wait_until(lambda before=before: len(evidence(folder)) > before)
         time.sleep(moments.uniform(0.0, 0.15))
         os.killpg(process.pid, signal.SIGKILL)
@@ -84,9 +100,9 @@ def test_a_search_whose_every_process_is_killed_goes_on_where_it_was(tmp_path, n
         assert without_seconds(result.trials) == undisturbed(num_trials)
 
 
-def test_workers_end_with_the_process_that_started_them(tmp_path):
+def test_workers_end_with_the_process_that_started_them(tmp_path, start):
     folder = tmp_path / "search"
-    process = start_tuning(folder, 1000, 2, seconds=0.05)
+    process = start(folder, 1000, 2, seconds=0.05)
     wait_until(lambda: len({pid for _, _, pid in evidence(folder)}) == 2)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
@@ -94,9 +110,9 @@ def test_workers_end_with_the_process_that_started_them(tmp_path):
     process.communicate()
 
 
-def test_ctrl_c_stops_all_workers_and_gives_their_trials_back(tmp_path):
+def test_ctrl_c_stops_all_workers_and_gives_their_trials_back(tmp_path, start):
     folder = tmp_path / "search"
-    process = start_tuning(folder, 1000, 2, seconds=0.3)
+    process = start(folder, 1000, 2, seconds=0.3)
     wait_until(lambda: len({pid for _, _, pid in evidence(folder)}) == 2)
     os.killpg(process.pid, signal.SIGINT)
     output, _ = process.communicate(timeout=30)
@@ -107,15 +123,16 @@ def test_ctrl_c_stops_all_workers_and_gives_their_trials_back(tmp_path):
     assert {row["number"] for row in rows(folder, "released")} == pending != set()
 
 
-def test_two_searches_in_one_folder_share_the_trials(tmp_path):
+def test_two_searches_in_one_folder_share_the_trials(tmp_path, start):
     folder = tmp_path / "search"
-    both = [start_tuning(folder, 80, 1, seconds=0.02) for _ in range(2)]
+    both = [start(folder, 104, 1, seconds=0.0) for _ in range(2)]
+    wait_until(lambda: len({pid for _, _, pid in evidence(folder)}) == 2)
+    (folder / "go on").touch()
     for process in both:
         assert process.communicate(timeout=60)[0] == ""
         assert process.returncode == 0
-    check_nothing_lost_nothing_twice(folder, 80)
-    assert len({pid for _, _, pid in evidence(folder)}) == 2
-    assert [row["params"] for row in rows(folder, "asked")] == [trial["params"] for trial in undisturbed(80)]
+    check_nothing_lost_nothing_twice(folder, 104)
+    assert [row["params"] for row in rows(folder, "asked")] == [trial["params"] for trial in undisturbed(104)]
 
 
 # Every child is killed before another line of the modules that keep the journal. Whatever it leaves behind, the search
