@@ -139,6 +139,10 @@ class Search(ABC):
     def _propose(self, number: int) -> Trial | None:
         """Return the next trial, whose number is given; as `ask`, which keeps it."""
 
+    def _tried(self) -> set[int]:
+        """Return the indices of the points of a finite space that some trial has, whatever its state."""
+        return {self.space.index_of(trial.params) for trial in self._trials}
+
     def _loss(self, trial: Trial) -> float:
         """Return the value of a trial that is done, turned so that lower is better."""
         assert trial.value is not None

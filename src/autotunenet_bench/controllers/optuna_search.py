@@ -12,7 +12,7 @@ import torch
 from pydantic import Field, model_validator
 
 from autotunenet import Hyperparams, SearchSpace
-from autotunenet.space import Categorical, Dimension, Int
+from autotunenet.space import Categorical, Dimension, Int, Ordinal
 from autotunenet_bench.controllers.offline import OfflineConfig, Search
 from autotunenet_bench.controllers.stepping import require
 
@@ -128,5 +128,7 @@ def _distribution(optuna: Any, dimension: Dimension) -> Any:
     distributions = optuna.distributions
     if isinstance(dimension, Categorical):
         return distributions.CategoricalDistribution(dimension.choices)
+    if isinstance(dimension, Ordinal):
+        return distributions.CategoricalDistribution(dimension.values)
     make = distributions.IntDistribution if isinstance(dimension, Int) else distributions.FloatDistribution
     return make(dimension.low, dimension.high, log=dimension.log)
