@@ -3,14 +3,23 @@
 from autotunenet.hpo.base import Direction, Search
 from autotunenet.hpo.grid_search import GridSearch
 from autotunenet.hpo.halving import Hyperband, SuccessiveHalving
+from autotunenet.hpo.optuna_search import OptunaSearch
 from autotunenet.hpo.random_search import RandomSearch
 from autotunenet.hpo.trial import Cost, Trial, TrialState
 
+SEARCHES: dict[str, type[Search]] = {
+    "grid": GridSearch,
+    "random": RandomSearch,
+    "optuna": OptunaSearch,
+}
+
 __all__ = [
+    "SEARCHES",
     "Cost",
     "Direction",
     "GridSearch",
     "Hyperband",
+    "OptunaSearch",
     "RandomSearch",
     "Search",
     "SuccessiveHalving",
