@@ -1,6 +1,7 @@
 """Offline search: the same training again and again, each time with other hyperparameters."""
 
 from autotunenet.hpo.base import Direction, Search
+from autotunenet.hpo.export import to_optuna_study
 from autotunenet.hpo.grid_search import GridSearch
 from autotunenet.hpo.halving import Hyperband, SuccessiveHalving
 from autotunenet.hpo.optuna_search import OptunaSearch
@@ -25,4 +26,5 @@ __all__ = [
     "SuccessiveHalving",
     "Trial",
     "TrialState",
+    "to_optuna_study",
 ]
