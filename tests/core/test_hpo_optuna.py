@@ -12,7 +12,7 @@ import torch
 
 from autotunenet import Categorical, Float, Int, Ordinal, SearchSpace
 from autotunenet.hpo import OptunaSearch, TrialState
-from autotunenet.hpo._optuna import leaving_no_trace
+from autotunenet.hpo.optuna_bridge import leaving_no_trace
 from autotunenet.testing import check_search
 
 LR = SearchSpace({"lr": Float(1e-4, 1.0, log=True)})

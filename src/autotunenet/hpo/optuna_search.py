@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from autotunenet.hpo._optuna import from_sampled, import_optuna, leaving_no_trace, to_distribution, to_sampled
 from autotunenet.hpo.base import Direction, Search
+from autotunenet.hpo.optuna_bridge import from_sampled, import_optuna, leaving_no_trace, to_distribution, to_sampled
 from autotunenet.hpo.trial import Trial, TrialState
 from autotunenet.hpo.untried import draw_untried
 from autotunenet.space import SearchSpace
