@@ -3,6 +3,7 @@
 import logging
 import math
 import os
+import pickle
 import sys
 import warnings
 
@@ -132,6 +133,14 @@ def test_a_sampler_that_insists_on_one_point_gets_another_drawn():
         line, sampler=lambda _: optuna.samplers.PartialFixedSampler({"x": 0.5}, optuna.samplers.RandomSampler())
     )
     assert len({pinned.ask().params["x"] for _ in range(3)}) == 3
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "grid"])
+def test_it_can_be_handed_to_another_process(sampler):
+    search = OptunaSearch(FINITE, sampler=sampler, seed=1)
+    search.tell(search.ask().number, 1.0)
+    other = pickle.loads(pickle.dumps(search))
+    assert [other.ask() for _ in range(3)] == [search.ask() for _ in range(3)]
 
 
 # -- what it refuses -------------------------------------------------------------------------------------------------
