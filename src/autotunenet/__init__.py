@@ -5,7 +5,7 @@ Read `autotunenet.tuner` first: it is the loop. This package imports no torch; `
 
 from autotunenet.autotune import AutoTuneNet, make_tuner
 from autotunenet.snapshots import Snapshot, SnapshotBuffer
-from autotunenet.space import Categorical, Float, Int, SearchSpace
+from autotunenet.space import Categorical, Float, Int, Ordinal, SearchSpace
 from autotunenet.tuner import Tuner
 from autotunenet.types import Action, Cause, Decision, Health, Hyperparams, Observation, Stateful, TrainingRun
 
@@ -22,6 +22,7 @@ __all__ = [
     "Hyperparams",
     "Int",
     "Observation",
+    "Ordinal",
     "SearchSpace",
     "Snapshot",
     "SnapshotBuffer",

@@ -14,6 +14,7 @@ import torch
 from pydantic import BaseModel, ValidationError
 from torch.optim import Optimizer
 
+from autotunenet.files import locked, write_atomically
 from autotunenet_bench.config import (
     ConfigError,
     Departure,
@@ -28,7 +29,6 @@ from autotunenet_bench.controllers.base import ControllerConfig
 from autotunenet_bench.data import DataSource
 from autotunenet_bench.environment import is_other
 from autotunenet_bench.executors import CellUpdate, run_cells
-from autotunenet_bench.files import locked, write_atomically
 from autotunenet_bench.report import ReportPaths, write_report
 from autotunenet_bench.results import ResultStore, RunFolder, Trace
 from autotunenet_bench.results.store import CUT_OFF
@@ -314,7 +314,7 @@ def make_plan(specs: Sequence[RunSpec], store: ResultStore, num_workers: int | N
     pending = [spec for spec in specs if spec.run_id not in done]
     num_resumed = sum(store.folder(spec).status() in ("running", "interrupted") for spec in pending)
     begun = [(spec, next(store.folder(spec).events(), {})) for spec in specs if spec.run_id in done]
-    num_other = sum(is_other(event.get("environment"), spec.controller.packages) for spec, event in begun)
+    num_other = sum(is_other(event.get("environment"), spec.packages) for spec, event in begun)
     threads = max((spec.num_threads for spec in pending), default=1)
     workers = num_workers or max(1, num_cores() // threads)
     return Plan(specs, pending, num_resumed, num_other, max(1, min(workers, len(pending))), threads)

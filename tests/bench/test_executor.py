@@ -16,11 +16,11 @@ from pathlib import Path
 import pytest
 
 import autotunenet_bench
+from autotunenet.files import locked
+from autotunenet.processes import Starter, describe_exit
 from autotunenet_bench.executors import CellFailure, run_cells
 from autotunenet_bench.executors import local as local_module
 from autotunenet_bench.executors.local import BENCH_MODULES
-from autotunenet_bench.executors.processes import Starter, describe_exit
-from autotunenet_bench.files import locked
 from autotunenet_bench.results import RunFolder
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name != "posix", reason="kills processes by signals")]

@@ -1,5 +1,6 @@
 """What may be tuned: bounds, the unit cube, and refusals that say what to do."""
 
+import itertools
 import math
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autotunenet import Categorical, Float, Int, SearchSpace
+from autotunenet import Categorical, Float, Int, Ordinal, SearchSpace
 
 SPACE = SearchSpace({"lr": Float(1e-5, 1.0, log=True), "layers": Int(1, 4), "act": Categorical(("relu", "gelu"))})
 
@@ -59,6 +60,58 @@ def test_categorical_shares_are_equal_and_the_end_is_inside():
     assert [dimension.from_unit(dimension.to_unit(c)) for c in "abc"] == ["a", "b", "c"]
 
 
+@given(st.lists(st.floats(-1e9, 1e9), min_size=2, max_size=9, unique=True).map(sorted), st.floats())
+def test_ordinal_gives_every_value_in_an_equal_share_and_takes_it_back(values, asked):
+    dimension = Ordinal(values)
+    n = len(values)
+    assert [dimension.from_unit((i + share) / n) for i in range(n) for share in (0.01, 0.99)] == [
+        value for value in values for _ in range(2)
+    ]
+    assert [dimension.from_unit(u) for u in (-1.0, 2.0)] == [values[0], values[-1]]
+    assert [dimension.from_unit(dimension.to_unit(value)) for value in values] == values
+    assert dimension.contains(asked) == (asked in values)
+    if not math.isnan(asked):
+        assert all(abs(dimension.clip(asked) - asked) <= abs(value - asked) for value in values)
+
+
+def test_ordinal_holds_numbers_only_and_nothing_between_them():
+    assert Ordinal((16, 32)).contains(16.0)
+    assert not any(map(Ordinal((0, 1, 32)).contains, (24, True, "16", None, math.nan)))
+    assert (Ordinal((16, 32)).clip(24), Ordinal((16, 32)).clip(25), Ordinal((16, 32)).clip(-math.inf)) == (16, 32, 16)
+    with pytest.raises(ValueError, match="NaN"):
+        Ordinal((16, 32)).clip(math.nan)
+    with pytest.raises(TypeError, match="finite numbers, got 'a'"):
+        Ordinal(("a", "b"))
+
+
+FINITE = SearchSpace({"a": Ordinal((2e-5, 3e-5, 5e-5)), "b": Int(-1, 2), "c": Categorical(("x", "y"))})
+
+
+def test_the_points_of_a_finite_space_are_counted_in_the_order_of_a_nested_loop():
+    points = [FINITE.point_at(i) for i in range(FINITE.num_points)]
+    product = itertools.product((2e-5, 3e-5, 5e-5), (-1, 0, 1, 2), ("x", "y"))
+    assert points == [dict(zip("abc", point, strict=True)) for point in product]
+    assert [FINITE.index_of(point) for point in points] == list(range(24))
+    for index in (-1, 24):
+        with pytest.raises(IndexError, match=f"24, got {index}"):
+            FINITE.point_at(index)
+
+
+def test_more_points_than_an_array_could_hold_are_counted_too():
+    space = SearchSpace({name: Int(1, 10**9) for name in "abcde"})
+    assert space.num_points == 10**45
+    assert space.point_at(10**45 - 2) == {**dict.fromkeys("abcd", 10**9), "e": 10**9 - 1}
+    assert space.index_of(space.point_at(123 * 10**40 + 7)) == 123 * 10**40 + 7
+
+
+def test_a_space_with_a_real_range_has_no_points_to_count():
+    assert SPACE.num_points is None
+    assert SPACE["lr"].num_values is None
+    for count in (lambda: SPACE.point_at(0), lambda: SPACE.index_of({"lr": 0.1, "layers": 2, "act": "relu"})):
+        with pytest.raises(ValueError, match="lr may be any real number"):
+            count()
+
+
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, "0.1", None, True, 2.0, -1.0])
 def test_what_is_no_number_of_the_range_is_not_contained(value):
     assert not Float(0.0, 1.0).contains(value)
@@ -96,6 +149,9 @@ def test_clip():
         (lambda: Int(0.5, 4), "whole"),
         (lambda: Categorical(("a",)), "at least two"),
         (lambda: Categorical(("a", "b", "a")), "must differ"),
+        (lambda: Ordinal((1.0,)), "at least two"),
+        (lambda: Ordinal((1, 3, 2)), "must increase"),
+        (lambda: Ordinal((1, 1.0)), "must increase"),
         (lambda: SearchSpace({}), "at least one dimension"),
     ],
 )
@@ -105,7 +161,7 @@ def test_bad_dimensions_are_refused(make, rule):
 
 
 def test_a_bare_list_is_no_range():
-    with pytest.raises(TypeError, match="Float, Int or Categorical"):
+    with pytest.raises(TypeError, match="Float, Int, Categorical or Ordinal"):
         SearchSpace({"lr": [1e-5, 1e-1]})
 
 

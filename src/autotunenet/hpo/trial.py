@@ -51,6 +51,8 @@ class Trial:
         value: What the objective returned; a finite number where the trial is done, None elsewhere.
         budget: How long it is to train, in whatever unit the objective takes; None: it is not said.
         parent: Number of the trial whose training this one may go on with, at a larger budget; None: from scratch.
+        predicted: Mean and standard deviation of the value that a surrogate expected when it proposed the point; None
+            where no model chose it.
         metrics: Whatever else was measured, as plain values.
         cost: What it took.
         error: Why it failed, in a line.
@@ -62,6 +64,7 @@ class Trial:
     value: float | None = None
     budget: float | None = None
     parent: int | None = None
+    predicted: tuple[float, float] | None = None
     metrics: Mapping[str, Any] = field(default_factory=dict)
     cost: Cost = field(default_factory=Cost)
     error: str = ""
@@ -81,7 +84,8 @@ class Trial:
         >>> Trial.from_dict(trial.to_dict()) == trial
         True
         """
-        return {**asdict(self), "state": self.state.value, "params": dict(self.params), "metrics": dict(self.metrics)}
+        plain = {"state": self.state.value, "params": dict(self.params), "metrics": dict(self.metrics)}
+        return {**asdict(self), **plain, "predicted": self.predicted and list(self.predicted)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Trial:
@@ -91,4 +95,10 @@ class Trial:
             TypeError: If a key is missing or unknown.
             ValueError: If its state is none, or does not fit its value.
         """
-        return cls(**{**values, "state": TrialState(values["state"]), "cost": Cost(**values["cost"])})
+        predicted = values.get("predicted")
+        read = {
+            "state": TrialState(values["state"]),
+            "cost": Cost(**values["cost"]),
+            "predicted": predicted and (float(predicted[0]), float(predicted[1])),
+        }
+        return cls(**{**values, **read})

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from autotunenet.controllers import Controller
-from autotunenet.space import Categorical, Dimension, Float, Int, SearchSpace
+from autotunenet.space import Categorical, Dimension, Float, Int, Ordinal, SearchSpace
 from autotunenet_bench.config.compute import Compute
 from autotunenet_bench.config.errors import did_you_mean
 from autotunenet_bench.config.experiment import Experiment, Full, NumEpochs, Scale, Seeds
@@ -97,8 +97,9 @@ def _replaced(task: Task, name: str, bounds: Range) -> Dimension:
         known = ", ".join(task.space)
         raise ValueError(f"{task.name} has no such hyperparameter; {did_you_mean(name, task.space)}it has {known}")
     dimension = task.space[name]
-    if isinstance(dimension, Categorical):
-        raise ValueError(f"{task.name} has the choices {dimension.choices} here, no range; remove it")
+    if isinstance(dimension, Categorical | Ordinal):
+        choices = tuple(map(dimension.value_at, range(dimension.num_values)))
+        raise ValueError(f"{task.name} has the choices {choices} here, no range; remove it")
     replaced = bounds.over(dimension)
     initial = task.defaults.get(name)
     if initial is not None and not replaced.contains(initial):

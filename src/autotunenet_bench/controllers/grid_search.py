@@ -7,7 +7,7 @@ import math
 from typing import Literal
 
 from autotunenet import Hyperparams, SearchSpace
-from autotunenet.space import Categorical, Dimension, Float
+from autotunenet.space import Categorical, Dimension, Float, Ordinal
 from autotunenet_bench.controllers.offline import OfflineConfig, Search
 
 
@@ -76,6 +76,8 @@ def _points(dimension: Dimension, num: int) -> list[float]:
     """Return an even grid over a range, its ends included; whole numbers once each, choices all."""
     if isinstance(dimension, Categorical):
         return list(dimension.choices)
+    if isinstance(dimension, Ordinal):
+        return list(dimension.values)
     if num == 1:
         return [dimension.from_unit(0.5)]
     inner = [index / (num - 1) for index in range(1, num - 1)]
