@@ -14,6 +14,7 @@ import torch
 from pydantic import BaseModel, ValidationError
 from torch.optim import Optimizer
 
+from autotunenet.files import locked, write_atomically
 from autotunenet_bench.config import (
     ConfigError,
     Departure,
@@ -28,7 +29,6 @@ from autotunenet_bench.controllers.base import ControllerConfig
 from autotunenet_bench.data import DataSource
 from autotunenet_bench.environment import is_other
 from autotunenet_bench.executors import CellUpdate, run_cells
-from autotunenet_bench.files import locked, write_atomically
 from autotunenet_bench.report import ReportPaths, write_report
 from autotunenet_bench.results import ResultStore, RunFolder, Trace
 from autotunenet_bench.results.store import CUT_OFF

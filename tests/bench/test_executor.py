@@ -16,10 +16,10 @@ from pathlib import Path
 import pytest
 
 import autotunenet_bench
+from autotunenet.files import locked
+from autotunenet.processes import describe_exit
 from autotunenet_bench.executors import CellFailure, run_cells
 from autotunenet_bench.executors import local as local_module
-from autotunenet_bench.executors.processes import describe_exit
-from autotunenet_bench.files import locked
 from autotunenet_bench.results import RunFolder
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name != "posix", reason="kills processes by signals")]

@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from autotunenet.files import write_atomically
 from autotunenet.types import Action, Decision, Health, Observation
 from autotunenet_bench.config import RunConfig
 from autotunenet_bench.config.specs import expand
 from autotunenet_bench.controllers import CONTROLLERS
 from autotunenet_bench.controllers.heuristic import HeuristicConfig
-from autotunenet_bench.files import write_atomically
 from autotunenet_bench.metrics import METRICS, summarize
 from autotunenet_bench.report import summary_table, write_report
 from autotunenet_bench.report.aggregate import Stat, aggregate

@@ -1,13 +1,34 @@
 """Offline search: the same training again and again, each time with other hyperparameters."""
 
 from autotunenet.hpo.base import Direction, Search
+from autotunenet.hpo.budget import Budget
 from autotunenet.hpo.grid_search import GridSearch
+from autotunenet.hpo.objective import Objective, Outcome, RunningTrial
 from autotunenet.hpo.random_search import RandomSearch
+from autotunenet.hpo.result import ConvergencePoint, TuneResult
 from autotunenet.hpo.trial import Cost, Trial, TrialState
+from autotunenet.hpo.tuning import TuneUpdate, tune
 
 SEARCHES: dict[str, type[Search]] = {
     "grid": GridSearch,
     "random": RandomSearch,
 }
 
-__all__ = ["SEARCHES", "Cost", "Direction", "GridSearch", "RandomSearch", "Search", "Trial", "TrialState"]
+__all__ = [
+    "SEARCHES",
+    "Budget",
+    "ConvergencePoint",
+    "Cost",
+    "Direction",
+    "GridSearch",
+    "Objective",
+    "Outcome",
+    "RandomSearch",
+    "RunningTrial",
+    "Search",
+    "Trial",
+    "TrialState",
+    "TuneResult",
+    "TuneUpdate",
+    "tune",
+]

@@ -39,10 +39,10 @@ def execute(
     place = [out]  # the folder below it, as soon as the config has told its name
     with interruptible(place):
         # Inside, because importing torch takes seconds, in which Ctrl-C must not end in a traceback.
+        from autotunenet.files import FolderInUseError
         from autotunenet_bench.config import ConfigError, load_config
         from autotunenet_bench.data import DataError, DataSource
         from autotunenet_bench.executors import ProgressDisplay
-        from autotunenet_bench.files import FolderInUseError
         from autotunenet_bench.suite import run_suite
 
         try:

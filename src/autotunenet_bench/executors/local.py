@@ -22,8 +22,8 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from autotunenet.processes import Starter, describe_exit, refers_to_main
 from autotunenet_bench.executors.base import CellFailure, CellSpec, CellState, CellUpdate, RunCell, UpdateSink
-from autotunenet_bench.executors.processes import Starter, describe_exit, refers_to_main
 from autotunenet_bench.executors.worker import (
     OUTPUT_FILE,
     THREAD_VARIABLES,

@@ -63,7 +63,7 @@ def locked(folder: Path, *, wait: bool = False) -> Iterator[None]:
         while not _take(descriptor, wait):
             if wait:  # Windows gives up after ten seconds
                 continue
-            raise FolderInUseError(f"another process is working in {folder}; wait for it, or use another --out")
+            raise FolderInUseError(f"another process is working in {folder}; wait for it, or use another folder")
         yield
     finally:
         os.close(descriptor)  # and with it goes the lock

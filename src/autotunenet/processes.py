@@ -14,8 +14,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import autotunenet_bench
-
 
 class Starter:
     """Starts processes that run one function.
@@ -101,7 +99,7 @@ def open_standard_streams() -> None:
 
 def _python_path() -> str:
     # Fork servers before Python 3.12 do not take over sys.path, and could not preload a copy that is not installed.
-    here = str(Path(autotunenet_bench.__file__).parent.parent)
+    here = str(Path(__file__).parent.parent)
     return os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")]))
 
 
