@@ -3,6 +3,7 @@
 from autotunenet.hpo.base import Direction, Search
 from autotunenet.hpo.budget import Budget
 from autotunenet.hpo.grid_search import GridSearch
+from autotunenet.hpo.halving import Hyperband, SuccessiveHalving
 from autotunenet.hpo.objective import Objective, Outcome, RunningTrial
 from autotunenet.hpo.random_search import RandomSearch
 from autotunenet.hpo.result import ConvergencePoint, TuneResult
@@ -21,11 +22,13 @@ __all__ = [
     "Cost",
     "Direction",
     "GridSearch",
+    "Hyperband",
     "Objective",
     "Outcome",
     "RandomSearch",
     "RunningTrial",
     "Search",
+    "SuccessiveHalving",
     "Trial",
     "TrialState",
     "TuneResult",
