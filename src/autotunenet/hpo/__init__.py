@@ -4,9 +4,11 @@ from autotunenet.hpo.base import Direction, Search
 from autotunenet.hpo.budget import Budget
 from autotunenet.hpo.grid_search import GridSearch
 from autotunenet.hpo.halving import Hyperband, SuccessiveHalving
-from autotunenet.hpo.objective import Objective, Outcome, RunningTrial
+from autotunenet.hpo.journal import Journal
+from autotunenet.hpo.objective import Ending, Objective, Outcome, RunningTrial
 from autotunenet.hpo.random_search import RandomSearch
 from autotunenet.hpo.result import ConvergencePoint, TuneResult
+from autotunenet.hpo.row_file import JournalError
 from autotunenet.hpo.trial import Cost, Trial, TrialState
 from autotunenet.hpo.tuning import TuneUpdate, tune
 
@@ -21,8 +23,11 @@ __all__ = [
     "ConvergencePoint",
     "Cost",
     "Direction",
+    "Ending",
     "GridSearch",
     "Hyperband",
+    "Journal",
+    "JournalError",
     "Objective",
     "Outcome",
     "RandomSearch",

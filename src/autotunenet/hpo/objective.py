@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, SupportsFloat
 
 from autotunenet.hpo.trial import Cost, Trial
+from autotunenet.processes import summarize
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,34 +104,29 @@ def evaluate(objective: Objective, trial: RunningTrial, catch: tuple[type[BaseEx
     return Ending(value=_number(outcome.value), metrics=plain(outcome.metrics), cost=cost)
 
 
-def summarize(error: BaseException) -> str:
-    r"""Return an exception in one line.
+def plain(value: Any, otherwise: Callable[[Any], Any] = repr) -> Any:
+    """Return a value as JSON knows it: arrays and tensors as numbers and lists.
 
-    >>> summarize(ValueError("lr = -1.0, but must be > 0\nsee the docs"))
-    'ValueError: lr = -1.0, but must be > 0'
-    """
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
-
-
-def plain(value: Any) -> Any:
-    """Return a value as JSON knows it: arrays and tensors as numbers and lists, what JSON does not know as its repr.
+    Args:
+        value: What to turn.
+        otherwise: Called with what JSON has nothing for.
 
     >>> import numpy as np
-    >>> plain({"acc": np.float32(0.5), "curve": np.array([1, 2]), "where": Path("a")})
-    {'acc': 0.5, 'curve': [1, 2], 'where': "PosixPath('a')"}
+    >>> plain({"acc": np.float32(0.5), "curve": np.array([1, 2]), "where": 1j})
+    {'acc': 0.5, 'curve': [1, 2], 'where': '1j'}
     """
-    if value is None or isinstance(value, bool | str):
+    if value is None or isinstance(value, bool):
         return value
-    if isinstance(value, int | float):
-        return int(value) if isinstance(value, int) else float(value)  # numpy's float64 is a float, too
+    for kind in (str, int, float):  # numpy has subclasses of str and float
+        if isinstance(value, kind):
+            return kind(value)
     if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
+        return {str(key): plain(item, otherwise) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
-        return [plain(item) for item in value]
-    if hasattr(value, "tolist"):  # a number too, where the array has no dimension
-        return plain(value.tolist())
-    return repr(value)
+        return [plain(item, otherwise) for item in value]
+    if hasattr(value, "tolist"):  # a number, where the array has no dimension
+        return plain(value.tolist(), otherwise)
+    return otherwise(value)
 
 
 def _number(value: Any) -> float:

@@ -1,9 +1,8 @@
-"""Search and evaluate: ask, run the objective, tell, until the budget is used up."""
+"""A whole search in one call: ask, run the objective, tell, until the budget is used up."""
 
 from __future__ import annotations
 
 import tempfile
-import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -12,14 +11,14 @@ from typing import Literal
 
 from autotunenet.hpo.base import Direction, Search
 from autotunenet.hpo.budget import Budget
-from autotunenet.hpo.objective import Objective, evaluate
+from autotunenet.hpo.journal import Journal
+from autotunenet.hpo.objective import Objective
+from autotunenet.hpo.pool import Pool
 from autotunenet.hpo.result import TuneResult, total_cost
-from autotunenet.hpo.store import MemoryStore, TrialStore
+from autotunenet.hpo.store import MemoryStore, News, TrialStore
 from autotunenet.hpo.trial import Cost, Trial, TrialState
+from autotunenet.hpo.worker import Job, run_trials
 from autotunenet.space import SearchSpace
-
-POLL_SECONDS = 0.1
-"""How often a worker that has nothing to do looks again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +60,7 @@ def tune(
     catch: tuple[type[BaseException], ...] = (Exception,),
     max_attempts: int = 3,
 ) -> TuneResult:
-    """Look for the hyperparameters with which an objective is best.
+    """Look for the hyperparameters with which an objective is best: ask, run the objective, tell, again and again.
 
     With a `folder` nothing is lost, however the process ends: the same call goes on where the last one was, runs what
     it left unfinished, and runs nothing twice that has ended. Several calls may work on one folder at once.
@@ -99,30 +98,25 @@ def tune(
     for name, value in (("num_workers", num_workers), ("max_attempts", max_attempts)):
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
+    pool = Pool(Job(objective, search, budget, catch, max_attempts), num_workers) if num_workers > 1 else None
     with ExitStack() as stack:
-        root = Path(folder or stack.enter_context(tempfile.TemporaryDirectory(prefix="autotunenet-tune-")))
-        if folder is not None or num_workers > 1:
-            raise NotImplementedError("a folder, and more workers than one")
-        store = MemoryStore(search, root)
-        run_trials(store, objective, budget, catch, lambda: _send(store, on_update))
+        root = Path(folder or stack.enter_context(tempfile.TemporaryDirectory(prefix="autotunenet-tune-"))).absolute()
+        store: TrialStore
+        if folder is None and pool is None:
+            store = MemoryStore(search, root)
+        else:
+            store = journal = stack.enter_context(Journal(root, search, max_attempts=max_attempts))
+
+        def on_change() -> None:
+            for news in store.take_news():
+                if on_update is not None:
+                    on_update(_as_update(news, search))
+
+        if pool is None:
+            run_trials(store, objective, budget, catch, on_change)
+        else:
+            pool.run(journal, on_change)
     return TuneResult(search, tuple(store.finished))
-
-
-def run_trials(
-    store: TrialStore,
-    objective: Objective,
-    budget: Budget,
-    catch: tuple[type[BaseException], ...],
-    on_change: Callable[[], None],
-) -> None:
-    """Claim, evaluate and tell, until nothing is left to do."""
-    while (claim := store.claim(budget)).kind != "over":
-        on_change()
-        if claim.trial is None:
-            time.sleep(POLL_SECONDS)
-            continue
-        store.tell(claim.trial.number, evaluate(objective, claim.trial, catch))
-        on_change()
 
 
 def _as_search(search: str | Search, space: SearchSpace, seed: int, direction: Direction) -> Search:
@@ -135,21 +129,15 @@ def _as_search(search: str | Search, space: SearchSpace, seed: int, direction: D
     return SEARCHES[search](space, seed=seed, direction=direction)
 
 
-def _send(store: TrialStore, on_update: Callable[[TuneUpdate], None] | None) -> None:
-    """Tell the caller what has happened."""
-    for news in store.take_news():
-        if on_update is None:
-            continue
-        trials = store.search.trials
-        on_update(
-            TuneUpdate(
-                kind=news.kind,
-                trial=news.trial,
-                attempt=news.attempt,
-                best=store.search.best,
-                num_asked=len(trials),
-                num_done=sum(trial.state is TrialState.DONE for trial in trials),
-                num_failed=sum(trial.state is TrialState.FAILED for trial in trials),
-                cost=total_cost(trials),
-            )
-        )
+def _as_update(news: News, search: Search) -> TuneUpdate:
+    trials = search.trials
+    return TuneUpdate(
+        kind=news.kind,
+        trial=news.trial,
+        attempt=news.attempt,
+        best=search.best,
+        num_asked=len(trials),
+        num_done=sum(trial.state is TrialState.DONE for trial in trials),
+        num_failed=sum(trial.state is TrialState.FAILED for trial in trials),
+        cost=total_cost(trials),
+    )
