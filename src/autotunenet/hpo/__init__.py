@@ -2,10 +2,12 @@
 
 from autotunenet.hpo.base import Direction, Search
 from autotunenet.hpo.budget import Budget
+from autotunenet.hpo.export import to_optuna_study
 from autotunenet.hpo.grid_search import GridSearch
 from autotunenet.hpo.halving import Hyperband, SuccessiveHalving
 from autotunenet.hpo.journal import Journal
 from autotunenet.hpo.objective import Ending, Objective, Outcome, RunningTrial
+from autotunenet.hpo.optuna_search import OptunaSearch
 from autotunenet.hpo.random_search import RandomSearch
 from autotunenet.hpo.result import ConvergencePoint, TuneResult
 from autotunenet.hpo.row_file import JournalError
@@ -15,6 +17,7 @@ from autotunenet.hpo.tuning import TuneUpdate, tune
 SEARCHES: dict[str, type[Search]] = {
     "grid": GridSearch,
     "random": RandomSearch,
+    "optuna": OptunaSearch,
 }
 
 __all__ = [
@@ -29,6 +32,7 @@ __all__ = [
     "Journal",
     "JournalError",
     "Objective",
+    "OptunaSearch",
     "Outcome",
     "RandomSearch",
     "RunningTrial",
@@ -38,5 +42,6 @@ __all__ = [
     "TrialState",
     "TuneResult",
     "TuneUpdate",
+    "to_optuna_study",
     "tune",
 ]

@@ -130,7 +130,7 @@ class Halving(Search):
         bracket = self._open_bracket(len(brackets)) if brackets[-1].is_full else brackets[-1]
         self._inner.load_trials(self._points())
         point = self._inner.ask()
-        return None if point is None else Trial(number=number, params=point.params, budget=bracket.budgets[0])
+        return None if point is None else replace(point, number=number, budget=bracket.budgets[0])
 
     @abstractmethod
     def _open_bracket(self, index: int) -> Bracket:
