@@ -15,9 +15,13 @@ from pydantic import BaseModel, ValidationError
 from autotunenet_bench.config.errors import ConfigError, Loc, Problem, did_you_mean
 from autotunenet_bench.config.experiment import Departure
 from autotunenet_bench.config.explain import explain, explain_non_finite
+from autotunenet_bench.config.hpo import HpoConfig
 from autotunenet_bench.config.models import RunConfig, SuiteConfig
 from autotunenet_bench.config.overrides import apply_fraction, apply_override, apply_section
 from autotunenet_bench.config.yaml import OVERRIDE, Document, decode, non_finite, parse_yaml
+
+AnyConfig = RunConfig | SuiteConfig | HpoConfig
+"""Every kind of config."""
 
 AnyModel = TypeVar("AnyModel", bound=BaseModel)
 
@@ -34,7 +38,7 @@ class LoadedConfig:
         departure: What was put over it from outside.
     """
 
-    config: RunConfig | SuiteConfig
+    config: AnyConfig
     name: str
     path: Path
     shipped: bool
@@ -72,8 +76,10 @@ def load_config(
 
 def parse_config(
     text: str, source: str, overrides: Sequence[str] = (), *, full: bool = False, scale: str | None = None
-) -> RunConfig | SuiteConfig:
-    """Check the text of a config; a text that has ``tasks``, ``regimes`` and ``controllers`` is a suite.
+) -> AnyConfig:
+    """Check the text of a config.
+
+    One that has ``searches`` is an offline search, one that has ``tasks``, ``regimes`` and ``controllers`` is a suite.
 
     Args:
         text: YAML.
@@ -91,7 +97,7 @@ def parse_config(
 
 def _parse(
     text: str, source: str, overrides: Sequence[str], full: bool, scale: str | None
-) -> tuple[RunConfig | SuiteConfig, Departure]:
+) -> tuple[AnyConfig, Departure]:
     document = parse_yaml(text, source)
     if document.data is not None and not isinstance(document.data, dict):
         kind = "a list" if isinstance(document.data, list) else "a single value"
@@ -161,7 +167,7 @@ def check_keys(document: Document, model: type[BaseModel]) -> None:
         raise ConfigError(at_keys)
 
 
-def _check(document: Document) -> RunConfig | SuiteConfig:
+def _check(document: Document) -> AnyConfig:
     config, problems = _validate(document, _choose_model(document.data or {}))
     if problems or config is None:
         raise ConfigError(sorted(problems, key=lambda problem: _line(problem.where)))
@@ -188,7 +194,9 @@ def _validate(document: Document, model: type[AnyModel]) -> tuple[AnyModel | Non
     return config, problems
 
 
-def _choose_model(data: dict[str, Any]) -> type[RunConfig] | type[SuiteConfig]:
+def _choose_model(data: dict[str, Any]) -> type[RunConfig] | type[SuiteConfig] | type[HpoConfig]:
+    if "searches" in data or "objective" in data:
+        return HpoConfig
     singular = sum(key in data for key in ("task", "regime", "controller"))
     plural = sum(key in data for key in ("tasks", "regimes", "controllers"))
     return SuiteConfig if plural > singular else RunConfig
