@@ -1,7 +1,9 @@
 """Offline search: the same training again and again, each time with other hyperparameters."""
 
+from autotunenet.hpo.acquisitions import ACQUISITIONS
 from autotunenet.hpo.base import Direction, Search
 from autotunenet.hpo.budget import Budget
+from autotunenet.hpo.designs import DESIGNS
 from autotunenet.hpo.export import to_optuna_study
 from autotunenet.hpo.grid_search import GridSearch
 from autotunenet.hpo.halving import Hyperband, SuccessiveHalving
@@ -11,6 +13,8 @@ from autotunenet.hpo.optuna_search import OptunaSearch
 from autotunenet.hpo.random_search import RandomSearch
 from autotunenet.hpo.result import ConvergencePoint, TuneResult
 from autotunenet.hpo.row_file import JournalError
+from autotunenet.hpo.surrogate_search import SurrogateSearch
+from autotunenet.hpo.surrogates import GaussianProcess, RandomForest, SURROGATES, Surrogate
 from autotunenet.hpo.trial import Cost, Trial, TrialState
 from autotunenet.hpo.tuning import TuneUpdate, tune
 
@@ -18,15 +22,20 @@ SEARCHES: dict[str, type[Search]] = {
     "grid": GridSearch,
     "random": RandomSearch,
     "optuna": OptunaSearch,
+    "surrogate": SurrogateSearch,
 }
 
 __all__ = [
+    "ACQUISITIONS",
+    "DESIGNS",
     "SEARCHES",
+    "SURROGATES",
     "Budget",
     "ConvergencePoint",
     "Cost",
     "Direction",
     "Ending",
+    "GaussianProcess",
     "GridSearch",
     "Hyperband",
     "Journal",
@@ -34,10 +43,13 @@ __all__ = [
     "Objective",
     "OptunaSearch",
     "Outcome",
+    "RandomForest",
     "RandomSearch",
     "RunningTrial",
     "Search",
     "SuccessiveHalving",
+    "Surrogate",
+    "SurrogateSearch",
     "Trial",
     "TrialState",
     "TuneResult",

@@ -179,6 +179,11 @@ class Search(ABC):
         """Return the indices of the points of a finite space that some trial has, whatever its state."""
         return {self.space.index_of(trial.params) for trial in self._trials}
 
+    def _is_covered(self) -> bool:
+        """Whether the space is finite and every point of it has a trial."""
+        num_points = self.space.num_points
+        return num_points is not None and len(self._trials) >= num_points and len(self._tried()) >= num_points
+
     def _loss(self, trial: Trial) -> float:
         """Return the value of a trial that is done, turned so that lower is better."""
         assert trial.value is not None

@@ -25,16 +25,15 @@ class RandomSearch(Search):
     @property
     def is_exhausted(self) -> bool:
         """Whether every point of a finite space has a trial."""
-        num_points = self.space.num_points
-        return num_points is not None and len(self._tried()) >= num_points
+        return self._is_covered()
 
     def _propose(self, number: int) -> Trial | None:
+        if self.is_exhausted:
+            return None
         rng = self._stream(number)
         if self.space.num_points is None:
             return Trial(number=number, params=self.space.sample(rng))
         tried = self._tried()
-        if len(tried) >= self.space.num_points:
-            return None
         for _ in range(NUM_DRAWS):
             params = self.space.sample(rng)
             if self.space.index_of(params) not in tried:

@@ -1,25 +1,18 @@
-"""Contracts of the families, as checks that third parties can call on members of their own.
-
-Each check takes a factory, makes as many members as it needs, and raises an AssertionError whose sentence says which
-rule is broken. All members that a factory makes must be alike, seeds included.
-"""
+"""The contracts of what a tuner is made of: controllers, monitors, guards and adapters."""
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import io
 import itertools
 import math
-import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, TypeVar
-
-import numpy as np
 
 from autotunenet.controllers import Controller
 from autotunenet.guards import Guard
 from autotunenet.monitors import Monitor
+from autotunenet.testing.rules import no_side_effects, require, same
 from autotunenet.types import Health, Hyperparams, Stateful, TrainingRun, is_finite
 
 INITIAL: Hyperparams = {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.0}
@@ -61,7 +54,7 @@ def check_controller(make: Callable[[], Controller]) -> None:
             _ask(controller.rewarm, current)
         return _ask(controller.propose, current)
 
-    with _no_side_effects():
+    with no_side_effects():
         controller, current = started(), dict(INITIAL)
         for i in range(200):  # the proposals in force, as a tuner with a very wide box would have it
             controller.observe(_ODD[i % 8] if i % 8 < len(_ODD) else 1.0, step=i + 1)
@@ -87,10 +80,10 @@ def check_monitor(make: Callable[[], Monitor]) -> None:
         if i % 11 == 10:
             monitor.reset((2.0, math.nan, 1e6)[i % 3])
         verdict = monitor.update(_LOSSES[i % len(_LOSSES)], step=i + 1)
-        _require(isinstance(verdict, Health), f"update() must return a Health, got {verdict!r}")
+        require(isinstance(verdict, Health), f"update() must return a Health, got {verdict!r}")
         return verdict
 
-    with _no_side_effects():
+    with no_side_effects():
         _check_state(make, play, num_plays=2 * len(_LOSSES))
         _check_poison(make)
         _check_anchor(make)
@@ -98,7 +91,7 @@ def check_monitor(make: Callable[[], Monitor]) -> None:
         for step in range(1, 1201):
             monitor.update(2.0 + 0.1 * math.sin(step) + 50.0 * (step % 5 == 0), step)
             sizes.append(len(repr(monitor.state_dict())))
-        _require(sizes[-1] <= sizes[599] + 500, "memory must be constant; the state keeps growing")
+        require(sizes[-1] <= sizes[599] + 500, "memory must be constant; the state keeps growing")
 
 
 def check_guard(make: Callable[[], Guard]) -> None:
@@ -113,12 +106,12 @@ def check_guard(make: Callable[[], Guard]) -> None:
     >>> from autotunenet.guards import max_delta
     >>> check_guard(lambda: max_delta(0.5))
     """
-    with _no_side_effects():
+    with no_side_effects():
         guard, other = make(), make()
         cases = list(itertools.product(_VALUES, _VALUES, (1, 2, 3, 8)))
         answers = [_check_guard_once(guard, *case) for case in cases]
         again = [_check_guard_once(other, *case) for case in reversed(cases)]
-        _require(answers == again[::-1], "a guard must be pure: earlier calls must not matter")
+        require(answers == again[::-1], "a guard must be pure: earlier calls must not matter")
 
 
 def check_run(make: Callable[[], tuple[TrainingRun, Callable[[], object]]]) -> None:
@@ -133,19 +126,19 @@ def check_run(make: Callable[[], tuple[TrainingRun, Callable[[], object]]]) -> N
     """
     run, train = make()
     initial = run.get_hyperparams()
-    _require(bool(initial), "get_hyperparams() must name at least one value")
+    require(bool(initial), "get_hyperparams() must name at least one value")
     for share in (0.5, 0.25, 1.0):
         values = {name: value * share for name, value in initial.items()}
         run.set_hyperparams(values)
-        _require(run.get_hyperparams() == values, f"{values} was set, {run.get_hyperparams()} is read back")
+        require(run.get_hyperparams() == values, f"{values} was set, {run.get_hyperparams()} is read back")
     run.set_hyperparams({})
-    _require(run.get_hyperparams() == initial, "names that are left out of set_hyperparams() must stay as they are")
+    require(run.get_hyperparams() == initial, "names that are left out of set_hyperparams() must stay as they are")
     try:
         run.set_hyperparams({"no such name": 0.1})
     except KeyError:
         pass
     else:
-        _require(False, "set_hyperparams() must raise KeyError for an unknown name")
+        require(False, "set_hyperparams() must raise KeyError for an unknown name")
 
     for num_steps in (0, 3):  # before the optimizer has a state, and after
         for _ in range(num_steps):
@@ -156,41 +149,24 @@ def check_run(make: Callable[[], tuple[TrainingRun, Callable[[], object]]]) -> N
         for _ in range(2):
             train()
             train()
-            _require(same(buffers, saved), "training must not reach the buffers: copy_into() must not alias")
+            require(same(buffers, saved), "training must not reach the buffers: copy_into() must not alias")
             endings.append(run.copy_into(None))
             run.copy_from(buffers)
-            _require(same(buffers, saved), "copy_from() must not change the buffers")
-            _require(same(run.copy_into(None), saved), "copy_from() must restore exactly, each time")
-        _require(not same(endings[0], saved), "the function that trains changed nothing: the check would say nothing")
+            require(same(buffers, saved), "copy_from() must not change the buffers")
+            require(same(run.copy_into(None), saved), "copy_from() must restore exactly, each time")
+        require(not same(endings[0], saved), "the function that trains changed nothing: the check would say nothing")
         again = run.copy_into(endings[0])
-        _require(same(again, saved), "copy_into() must give the live state, whatever the buffers held before")
-
-
-def same(a: Any, b: Any) -> bool:
-    """Whether two trees of plain values and tensors are equal bit for bit; NaN equals NaN.
-
-    >>> same({"a": [1.0, float("nan")]}, {"a": [1.0, float("nan")]}), same(1, 1.0)
-    (True, False)
-    """
-    if type(a) is not type(b):
-        return False
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
-    if isinstance(a, list | tuple):
-        return len(a) == len(b) and all(map(same, a, b))
-    if hasattr(a, "untyped_storage"):  # a tensor, without importing torch for those who have none
-        return bool(a.dtype == b.dtype and a.shape == b.shape and ((a == b) | (a.isnan() & b.isnan())).all())
-    return bool(a == b or (isinstance(a, float) and math.isnan(a) and math.isnan(b)))
+        require(same(again, saved), "copy_into() must give the live state, whatever the buffers held before")
 
 
 def _ask(method: Callable[[Hyperparams], Hyperparams], current: Hyperparams) -> dict[str, float]:
     given = dict(current)
     proposed = dict(method(given))
-    _require(given == current, f"{method.__name__}() must not change its argument")
+    require(given == current, f"{method.__name__}() must not change its argument")
     given.clear()  # whoever kept it finds it empty
     unknown = sorted(proposed.keys() - current.keys())
-    _require(not unknown, f"a proposal may only name what is tuned; it names {', '.join(unknown)}")
-    _require(is_finite(proposed), f"proposals must be finite whatever the metric was, got {proposed}")
+    require(not unknown, f"a proposal may only name what is tuned; it names {', '.join(unknown)}")
+    require(is_finite(proposed), f"proposals must be finite whatever the metric was, got {proposed}")
     return proposed
 
 
@@ -198,16 +174,16 @@ def _check_guard_once(guard: Guard, old: float, new: float, step: int) -> dict[s
     current, proposed = {"lr": old, "momentum": 0.9}, {"lr": new, "momentum": 0.8}
     allowed = guard(current, proposed, step)
     unchanged = current == {"lr": old, "momentum": 0.9} and proposed == {"lr": new, "momentum": 0.8}
-    _require(unchanged, "a guard must not change its arguments")
-    _require(allowed.keys() == proposed.keys(), f"a guard must answer for the names asked for, got {allowed}")
-    _require(is_finite(allowed), f"finite values must stay finite; {old} -> {new} became {allowed}")
+    require(unchanged, "a guard must not change its arguments")
+    require(allowed.keys() == proposed.keys(), f"a guard must answer for the names asked for, got {allowed}")
+    require(is_finite(allowed), f"finite values must stay finite; {old} -> {new} became {allowed}")
     again = guard(current, allowed, step)
-    _require(again == allowed, f"what is allowed must be allowed; {allowed} from {current} became {again}")
+    require(again == allowed, f"what is allowed must be allowed; {allowed} from {current} became {again}")
     if guard(current, current, step) == current:
         for name, value in allowed.items():
             low, high = sorted((current[name], proposed[name]))
             rule = f"a guard may hold back but not add: {name} {current[name]} -> {proposed[name]} became {value}"
-            _require(low <= value <= high, rule)
+            require(low <= value <= high, rule)
     return allowed
 
 
@@ -216,7 +192,7 @@ def _check_state(make: Callable[[], T], play: Callable[[T, int], object], num_pl
     reference, bystander = make(), make()
     untouched = copy.deepcopy(bystander.state_dict())
     outcomes = [play(reference, i) for i in range(num_plays)]
-    _require(same(bystander.state_dict(), untouched), "two instances must share nothing")
+    require(same(bystander.state_dict(), untouched), "two instances must share nothing")
     for cut in range(num_plays):
         live = make()
         for i in range(cut):
@@ -226,15 +202,15 @@ def _check_state(make: Callable[[], T], play: Callable[[T, int], object], num_pl
         _check_plain(saved, "state_dict()")
         _check_refusals(live, saved)
         rest = [play(live, i) for i in range(cut, num_plays)]
-        _require(rest == outcomes[cut:], "state_dict() and refused states must not change what comes next")
-        _require(same(saved, frozen), "a saved state must not change while the live object goes on")
+        require(rest == outcomes[cut:], "state_dict() and refused states must not change what comes next")
+        require(same(saved, frozen), "a saved state must not change while the live object goes on")
         for state in (saved, _through_a_file(saved)):
             resumed = make()
             resumed.load_state_dict(state)
-            _require(same(resumed.state_dict(), frozen), "a loaded state must read back as it was saved")
+            require(same(resumed.state_dict(), frozen), "a loaded state must read back as it was saved")
             rest = [play(resumed, i) for i in range(cut, num_plays)]
-            _require(rest == outcomes[cut:], f"resumed after {cut} of {num_plays}, it must go on bit for bit")
-        _require(same(saved, frozen), "a state must not change after it was loaded, so that it can be loaded again")
+            require(rest == outcomes[cut:], f"resumed after {cut} of {num_plays}, it must go on bit for bit")
+        require(same(saved, frozen), "a state must not change after it was loaded, so that it can be loaded again")
 
 
 def _check_refusals(live: Stateful, saved: dict[str, Any]) -> None:
@@ -244,9 +220,9 @@ def _check_refusals(live: Stateful, saved: dict[str, Any]) -> None:
         try:
             live.load_state_dict(state)
         except ValueError:
-            _require(same(live.state_dict(), saved), "a refused state must not be loaded in part")
+            require(same(live.state_dict(), saved), "a refused state must not be loaded in part")
         else:
-            _require(False, f"load_state_dict() must refuse a state with the keys {sorted(state)} with a ValueError")
+            require(False, f"load_state_dict() must refuse a state with the keys {sorted(state)} with a ValueError")
 
 
 def _check_poison(make: Callable[[], Monitor]) -> None:
@@ -261,7 +237,7 @@ def _check_poison(make: Callable[[], Monitor]) -> None:
     for i in range(300):
         loss, step = 2.0 + 0.1 * math.cos(i) + (i % 50 == 49) * 40.0, 601 + i
         verdicts = healthy.update(loss, step), sick.update(loss, step)
-        _require(verdicts[0] is verdicts[1], f"NaN must poison nothing: after reset() {loss} was judged {verdicts}")
+        require(verdicts[0] is verdicts[1], f"NaN must poison nothing: after reset() {loss} was judged {verdicts}")
 
 
 def _check_anchor(make: Callable[[], Monitor]) -> None:
@@ -273,22 +249,20 @@ def _check_anchor(make: Callable[[], Monitor]) -> None:
     second.reset(0.1)
     if judges_levels:
         verdict = second.update(1e13, 301)
-        _require(
-            verdict is not Health.STABLE, "reset(0.1) must anchor: a loss of 1e13 right after it was called stable"
-        )
+        require(verdict is not Health.STABLE, "reset(0.1) must anchor: a loss of 1e13 right after it was called stable")
 
 
 def _check_plain(value: Any, where: str) -> None:
     if isinstance(value, dict):
         for key, item in value.items():
-            _require(isinstance(key, str | int), f"keys of a state must be strings or numbers, got {key!r} in {where}")
+            require(isinstance(key, str | int), f"keys of a state must be strings or numbers, got {key!r} in {where}")
             _check_plain(item, f"{where}[{key!r}]")
     elif isinstance(value, list | tuple):
         for i, item in enumerate(value):
             _check_plain(item, f"{where}[{i}]")
     else:
         plain = value is None or type(value) in (bool, int, float, str) or hasattr(value, "untyped_storage")
-        _require(plain, f"a state holds tensors and plain values only; {where} is a {type(value).__name__}")
+        require(plain, f"a state holds tensors and plain values only; {where} is a {type(value).__name__}")
 
 
 def _through_a_file(state: dict[str, Any]) -> dict[str, Any]:
@@ -299,22 +273,3 @@ def _through_a_file(state: dict[str, Any]) -> dict[str, Any]:
     file.seek(0)
     loaded: dict[str, Any] = torch.load(file, weights_only=True)
     return loaded
-
-
-@contextlib.contextmanager
-def _no_side_effects() -> Iterator[None]:
-    import torch
-
-    def generators() -> tuple[object, ...]:
-        return random.getstate(), repr(np.random.get_state()), torch.get_rng_state().tolist()  # noqa: NPY002
-
-    before, printed = generators(), io.StringIO()
-    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
-        yield
-    _require(generators() == before, "the global random generators belong to the user and must not be touched")
-    _require(not printed.getvalue(), f"a library must not print; it printed {printed.getvalue()[:80]!r}")
-
-
-def _require(holds: bool, rule: str) -> None:
-    if not holds:
-        raise AssertionError(rule)
