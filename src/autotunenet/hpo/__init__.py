@@ -14,7 +14,7 @@ from autotunenet.hpo.random_search import RandomSearch
 from autotunenet.hpo.result import ConvergencePoint, TuneResult
 from autotunenet.hpo.row_file import JournalError
 from autotunenet.hpo.surrogate_search import SurrogateSearch
-from autotunenet.hpo.surrogates import GaussianProcess, RandomForest, SURROGATES, Surrogate
+from autotunenet.hpo.surrogates import SURROGATES, GaussianProcess, RandomForest, Surrogate
 from autotunenet.hpo.trial import Cost, Trial, TrialState
 from autotunenet.hpo.tuning import TuneUpdate, tune
 

@@ -15,10 +15,11 @@ from pydantic import BaseModel, ValidationError
 from autotunenet_bench.config.errors import ConfigError, Loc, Problem, did_you_mean
 from autotunenet_bench.config.experiment import Departure
 from autotunenet_bench.config.explain import explain, explain_non_finite
-from autotunenet_bench.config.hpo import HpoConfig
+from autotunenet_bench.config.hpo import HpoConfig, OneSearch
 from autotunenet_bench.config.models import RunConfig, SuiteConfig
 from autotunenet_bench.config.overrides import apply_fraction, apply_override, apply_section
 from autotunenet_bench.config.yaml import OVERRIDE, Document, decode, non_finite, parse_yaml
+from autotunenet_bench.searches import SearchConfig
 
 AnyConfig = RunConfig | SuiteConfig | HpoConfig
 """Every kind of config."""
@@ -165,6 +166,19 @@ def check_keys(document: Document, model: type[BaseModel]) -> None:
     known = [(key,) for key in document.data]
     if at_keys := [one for one in problems if one in document.problems or one.loc[:1] in known]:
         raise ConfigError(at_keys)
+
+
+def parse_search(text: str, source: str) -> SearchConfig:
+    """Check the text of one search, as it stands in a config: a name, or a mapping with one.
+
+    Raises:
+        ConfigError: With every problem that was found.
+    """
+    document = parse_yaml(f"search: {text}", source, numbered=False)
+    config, problems = _validate(document, OneSearch)
+    if problems or config is None:
+        raise ConfigError(problems)
+    return config.search
 
 
 def _check(document: Document) -> AnyConfig:

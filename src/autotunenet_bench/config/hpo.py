@@ -75,6 +75,14 @@ AnySearches = Annotated[tuple[AnySearch, ...], Field(min_length=1), AfterValidat
 NumTrials = Annotated[int, Field(ge=1, le=100_000)]
 
 
+class OneSearch(BaseModel):
+    """A single search, as it stands in a config."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    search: AnySearch = Field(description="who searches")
+
+
 class HpoScale(Scale):
     """What ``--scale`` puts over a config of an offline search; a key that is left out stays as it is."""
 

@@ -56,6 +56,7 @@ class HpoAbout(BaseModel):
     """What ``hpo.json`` says.
 
     Attributes:
+        name: The config's name.
         title: The report's heading.
         description: A paragraph below it.
         config: The config as it was run, without its sections.
@@ -65,6 +66,7 @@ class HpoAbout(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    name: str
     title: str
     description: str
     config: dict[str, Any]

@@ -85,7 +85,10 @@ def read_study(folder: Path, failures: Mapping[str, str] | None = None) -> Study
 def goal_of(config: HpoConfig) -> Goal:
     """Return the objective of a config as reports have it."""
     goal = config.goal
-    return Goal(name=config.objective, title=goal.title, direction=goal.direction, is_share=goal.metric != "loss")
+    is_share = goal.metric != "loss"
+    return Goal(
+        name=config.objective, metric=goal.metric, title=goal.title, direction=goal.direction, is_share=is_share
+    )
 
 
 def _search_run(folder: Path, entry: SearchEntry, config: HpoConfig, faults: dict[str, str]) -> SearchRun:

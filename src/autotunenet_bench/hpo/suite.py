@@ -205,6 +205,7 @@ def _searches(config: HpoConfig) -> list[tuple[int, int]]:
 
 def _about(config: HpoConfig, plan: HpoPlan, name: str, departure: Departure | None) -> HpoAbout:
     return HpoAbout(
+        name=name,
         title=config.title or name,
         description=config.description or "",
         config=config.as_written(),

@@ -2,11 +2,15 @@
 
 from autotunenet_bench.searches.base import SearchConfig
 from autotunenet_bench.searches.grid_search import GridSearchConfig
+from autotunenet_bench.searches.optuna_search import OptunaSearchConfig
 from autotunenet_bench.searches.random_search import RandomSearchConfig
+from autotunenet_bench.searches.surrogate_search import SurrogateSearchConfig
 
 SEARCHES: dict[str, type[SearchConfig]] = {
     "grid": GridSearchConfig,
     "random": RandomSearchConfig,
+    "surrogate": SurrogateSearchConfig,
+    "optuna": OptunaSearchConfig,
 }
 
 __all__ = ["SEARCHES", "SearchConfig"]

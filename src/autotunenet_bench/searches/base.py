@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -57,3 +59,12 @@ class SearchConfig(BaseModel, ABC):
     def _own_name(self) -> str:
         """The name of a search that has no label."""
         return self.name
+
+
+@contextmanager
+def installed() -> Iterator[None]:
+    """Turn the absence of a package into a ValueError, as all that keeps a search from being built."""
+    try:
+        yield
+    except ImportError as error:
+        raise ValueError(str(error)) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import median
 
 import matplotlib as mpl
 import numpy as np
@@ -15,8 +16,11 @@ from autotunenet_bench.report.drawing import Style
 from autotunenet_bench.report.hpo.costs import UNITS, best_so_far, is_known
 from autotunenet_bench.report.hpo.records import Goal, SearchRun, Study
 
+BAND_ALPHA = 0.09
+"""Searches lie close to each other, and so do their bands."""
+
 FIRST_SHOWN = 2
-"""The axis of values begins where the worst search is after so many trials: a bad first point would press the rest."""
+"""The axis of values begins where half of the searches are after so many trials: bad points would press the rest."""
 
 
 def convergence_figure(study: Study, style_of: dict[str, Style]) -> str:
@@ -62,7 +66,7 @@ def _draw(ax: Axes, band: Band, style: Style, goal: Goal) -> None:
     ax.plot(band.steps, scale * band.mean, drawstyle="steps-post", **style)
     ax.plot(band.steps[-1:], scale * band.mean[-1:], marker="o", markersize=3.5, color=style["color"])
     if np.any(band.high > band.low):
-        shade = {"color": style["color"], "alpha": drawing.BAND_ALPHA, "linewidth": 0, "step": "post"}
+        shade = {"color": style["color"], "alpha": BAND_ALPHA, "linewidth": 0, "step": "post"}
         ax.fill_between(band.steps, scale * band.low, scale * band.high, **shade)
 
 
@@ -72,6 +76,7 @@ def _limit(ax: Axes, study: Study) -> None:
     begins = [float(values[min(FIRST_SHOWN, len(values)) - 1]) for values in curves]
     ends = [float(values[-1]) for values in curves]
     scale = 100 if study.goal.is_share else 1
-    low, high = scale * min(*begins, *ends), scale * max(*begins, *ends)
-    if high > low:
-        ax.set_ylim(low - 0.06 * (high - low), high + 0.06 * (high - low))
+    shown = scale * np.array([median(begins), *ends])
+    pad = 0.06 * float(np.ptp(shown))
+    if pad:
+        ax.set_ylim(shown.min() - pad, shown.max() + pad)

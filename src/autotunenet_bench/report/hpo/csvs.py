@@ -16,7 +16,7 @@ def trials_csv(study: Study) -> str:
 
 
 def _record(run: SearchRun, trial: Trial) -> dict[str, Any]:
-    mean, std = getattr(trial, "predicted", None) or (None, None)
+    mean, std = trial.predicted or (None, None)
     metrics = {key: value for key, value in trial.metrics.items() if key != "runs"}
     return {
         "search": run.search,

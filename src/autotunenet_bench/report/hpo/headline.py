@@ -62,7 +62,8 @@ def _reached(name: str, runs: Sequence[SearchRun], study: Study, target: Target)
     if not known_trials:
         return f"{name} did not come to it in {num_trials:g} trials."
     share = fmean(known_costs) / target.whole_cost[unit]
-    after = f"after {fmean(known_trials):.3g} trials, at {100 * share:.0f} % of what all points cost"
+    number = f"{fmean(known_trials):.3g}"
+    after = f"after {number} trial{'' if number == '1' else 's'}, at {100 * share:.0f} % of what all points cost"
     if len(runs) == 1:
         return f"{name} came to it {after}."
     return f"{name} came to it with {len(known_trials)} of {len(runs)} seeds, {after}."
@@ -74,5 +75,5 @@ def _caution(study: Study) -> Iterator[str]:
         few = "One seed a search is" if num_seeds == 1 else f"{num_seeds} seeds a search are"
         yield (
             f"{few} too few to tell which search is better: with other seeds the order may be another. "
-            "Where all points were trained, `autotunenet-bench race` tells it over hundreds of seeds in seconds."
+            "Where all points were trained, the command race tells it over hundreds of seeds in seconds."
         )

@@ -67,6 +67,8 @@ def parallel_figure(study: Study) -> str:
                     va="center",
                     fontsize=7.5,
                     color=drawing.INKS["tick"],
+                    bbox={"facecolor": drawing.INKS["paper"], "edgecolor": "none", "pad": 0.8, "alpha": 0.85},
+                    zorder=5,
                 )
             ax.annotate(label, (place, 1.0), xytext=(0, 9), textcoords="offset points", ha="center", fontsize=8.5)
         ax.set_xlim(-0.45, len(study.space) + 0.15)

@@ -65,5 +65,5 @@ def predictions(study: Study) -> list[Predictions]:
 
 
 def _of(runs: Sequence[SearchRun]) -> list[tuple[float, float, float]]:
-    rows = [(*p, value_of(trial)) for run in runs for trial in run.done if (p := getattr(trial, "predicted", None))]
+    rows = [(*trial.predicted, value_of(trial)) for run in runs for trial in run.done if trial.predicted]
     return [row for row in rows if all(map(math.isfinite, row))]

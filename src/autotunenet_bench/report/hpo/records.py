@@ -17,12 +17,14 @@ class Goal:
 
     Attributes:
         name: The config's word: ``"val_accuracy"``.
+        metric: Its name among the validation metrics of a run: ``"accuracy"``.
         title: In words.
         direction: Which way is better.
         is_share: Whether it is a share, told in per cent.
     """
 
     name: str
+    metric: str
     title: str
     direction: Direction
     is_share: bool
@@ -30,7 +32,8 @@ class Goal:
     def text(self, value: float) -> str:
         """Return a value as a table shows it.
 
-        >>> Goal(name="val_accuracy", title="accuracy", direction="maximize", is_share=True).text(0.9514)
+        >>> goal = Goal(name="val_accuracy", metric="accuracy", title="accuracy", direction="maximize", is_share=True)
+        >>> goal.text(0.9514)
         '95.14 %'
         """
         return f"{100 * value:.2f} %" if self.is_share else f"{value:.4g}"

@@ -35,25 +35,19 @@ def searches_table(study: Study, target: Target) -> Table:
     """Return what every search found and took in all; means over seeds."""
     tests, units = _test_keys(study), _units(study)
     near = study.goal.text(target.near)
-    head = [
-        "search",
-        "seeds",
-        "trials",
-        "failed",
-        f"best {study.goal.title}",
-        *(_TEST_WORDS.get(key, f"test {key}") for key in tests),
-    ]
+    head = ["search", "trials", "best", *(_TEST_WORDS.get(key, f"test {key}") for key in tests)]
     head += [*({"flops": "FLOPs"}.get(unit, unit) for unit in units), f"trials to {near}"]
     head += [f"{'FLOPs' if 'flops' in units else 'steps'} to {near}"]
     means = {name: _mean_best(runs, study.goal) for name, runs in study.searches.items()}
     best = study.goal.best(list(means.values()))
     rows = [_row(runs, study, target, means[name] == best) for name, runs in study.searches.items()]
     note = (
-        f"Of every search its best trial by validation; steps, seconds and FLOPs are the sums over all its trials. "
+        "Means over seeds. Of every search its best trial counts; steps, seconds and FLOPs are sums over its trials. "
         f"{near} is {_near_words(study.goal)} the best point trained"
         f"{', of all there are' if target.is_optimum else ''}."
     )
-    return Table(title="What every search found and took", head=tuple(head), rows=tuple(rows), note=note)
+    title = f"What every search found, by {study.goal.title}, and took in all"
+    return Table(title=title, head=tuple(head), rows=tuple(rows), note=note)
 
 
 def chosen_table(study: Study) -> Table:
@@ -95,16 +89,14 @@ def predictions_table(found: Sequence[Predictions], goal: Goal) -> Table:
 def _row(runs: Sequence[SearchRun], study: Study, target: Target, is_best: bool) -> tuple[Cell, ...]:
     goal, tests, units = study.goal, _test_keys(study), _units(study)
     chosen = [trial for run in runs if (trial := run.best(goal)) is not None]
-    values = [trial.value for trial in chosen if trial.value is not None]
-    found = goal.text(_mean_best(runs, goal))
-    spread = f" ({_spread(values, goal)})" if len(values) > 1 and min(values) < max(values) else ""
     num_trials = f"{fmean(len(run.trials) for run in runs):g}"
-    num_failed = f"{fmean(sum(t.state is TrialState.FAILED for t in run.trials) for run in runs):g}"
+    num_failed = sum(trial.state is TrialState.FAILED for run in runs for trial in run.trials)
+    failed = f" ({num_failed} of all failed)" if num_failed else ""
     unit = "flops" if "flops" in units else "steps"
     text = "{:.2e}" if unit == "flops" else "{:,.0f}"
     return (
-        *plain(runs[0].search, len(runs), num_trials, num_failed),
-        Cell(found + spread, is_best),
+        *plain(runs[0].search, num_trials + failed),
+        Cell(goal.text(_mean_best(runs, goal)), is_best),
         *plain(*(_mean_test(chosen, key) for key in tests)),
         *plain(*(_amount(fmean(total(run, one) for run in runs), one) for one in units)),
         *plain(mean_text([cost_to(run, "trials", goal, target.near) for run in runs], "{:.3g}")),

@@ -7,7 +7,7 @@ from rich.text import Text
 
 from autotunenet_bench.report.hpo.pages import HpoPage
 
-_LEFT_OUT = ("seeds", "failed", "seconds")
+_LEFT_OUT = ("steps", "seconds")
 """Columns that the page has and a terminal has no room for."""
 
 
