@@ -47,13 +47,22 @@ def _own_cache(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def small_data(tmp_path_factory):
-    """A data directory with a small CIFAR-10 and a small IMDB."""
+    """A data directory with a small CIFAR-10, a small IMDB and two small parts of GLUE."""
     import small_data
 
     root = tmp_path_factory.mktemp("data")
     small_data.write_cifar10(root)
     small_data.write_imdb(root)
+    small_data.write_glue(root)
     return root
+
+
+@pytest.fixture(scope="session")
+def tiny_bert(tmp_path_factory):
+    """A folder with a BERT of two layers and random weights, and its tokenizer, in the Hub's layout."""
+    import tiny_models
+
+    return tiny_models.write_bert(tmp_path_factory.mktemp("models") / "tiny-bert")
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -113,10 +113,11 @@ def test_what_reads_results_knows_nothing_of_what_makes_them(path):
 
 
 @pytest.mark.parametrize("path", [p for p in BENCH if unit(p) == "models"], ids=ids)
-def test_the_models_know_torch_only(path):
+def test_the_models_know_torch_only_and_transformers_where_one_is_made(path):
     assert our_units(path, "autotunenet_bench") <= {"models"}
-    others = {name.split(".")[0] for name in imports(path)} - {"autotunenet_bench", *sys.stdlib_module_names}
-    assert others <= {"torch"}
+    for nested, known in ((False, {"torch"}), (True, {"torch", "transformers"})):
+        names = {name.split(".")[0] for name in imports(path, nested)}
+        assert names - {"autotunenet_bench", *sys.stdlib_module_names} <= known
 
 
 @pytest.mark.parametrize("path", [p for p in BENCH if unit(p) == "data"], ids=ids)

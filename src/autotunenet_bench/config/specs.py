@@ -69,8 +69,9 @@ class RunSpec(BaseModel):
 
     @field_serializer("data")
     def _plain_data(self, data: DataInfo) -> dict[str, Any]:
-        """Write `num_test` only where there is a test part, so that runs of before there were any keep their ids."""
-        return {key: value for key, value in asdict(data).items() if key != "num_test" or value}
+        """Write what not all data have only where it is there, so that runs of before there was any keep their ids."""
+        optional = ("num_test", "pretrained", "weights_sha256")
+        return {key: value for key, value in asdict(data).items() if key not in optional or value}
 
     @property
     def run_id(self) -> str:
