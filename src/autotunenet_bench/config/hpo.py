@@ -45,7 +45,7 @@ FAMILIES = {"task": TASK, "regime": REGIME, "controller": CONTROLLER}
 MAX_CHECKED_POINTS = 256
 """Points of a finite space that are all checked before anything runs; of a larger one the ends of its dimensions."""
 
-ObjectiveName = Literal["val_accuracy", "val_loss", "val_f1"]
+ObjectiveName = Literal["val_accuracy", "val_loss", "val_f1", "val_top5_accuracy"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +67,7 @@ OBJECTIVES: dict[ObjectiveName, Objective] = {
     "val_accuracy": Objective("accuracy", "maximize", "validation accuracy"),
     "val_loss": Objective("loss", "minimize", "validation loss"),
     "val_f1": Objective("f1", "maximize", "validation F1"),
+    "val_top5_accuracy": Objective("top5_accuracy", "maximize", "validation top-5 accuracy"),
 }
 """Metrics of the finished model on the validation data. The test data are for nobody who chooses."""
 
@@ -127,6 +128,7 @@ class HpoConfig(BaseModel):
     @model_validator(mode="after")
     def _fits_together(self) -> HpoConfig:
         faults = list(_unknown_names(self)) or [*_point_faults(self), *_search_faults(self)]
+        faults += _objective_faults(self)
         if faults:
             raise ValidationError.from_exception_data("config", faults)
         return self
@@ -262,6 +264,13 @@ def _search_faults(config: HpoConfig) -> Iterator[InitErrorDetails]:
             config.build_search(index, seed=0)
         except ValueError as error:
             yield _fault(("searches", index), search, str(error))
+
+
+def _objective_faults(config: HpoConfig) -> Iterator[InitErrorDetails]:
+    measured = ("loss", "accuracy", *config.task.more_metrics)
+    if config.goal.metric not in measured:
+        known = ", ".join(name for name, one in OBJECTIVES.items() if one.metric in measured)
+        yield _fault(("objective",), config.objective, f"{config.task.name} does not measure it; choose from {known}")
 
 
 def _fault(loc: Loc, value: Any, text: str) -> InitErrorDetails:

@@ -29,6 +29,7 @@ def hpo_facts(study: Study) -> list[Fact]:
         Fact("Seeds of the searches", (_numbers(seeds),)),
         Fact("Task", tuple(dict.fromkeys(_task_words(trace.spec, study) for trace in traces))),
         *(of_trainings[name] for name in _OF_TRAININGS if name in of_trainings),
+        Fact("Begins with", tuple(dict.fromkeys(words for trace in traces if (words := _weights(trace.spec["data"]))))),
         Fact("Seeds of the trainings", (_numbers(training_seeds),)),
         Fact("Trainings", (f"{sum(trace.finished for trace in traces)} finished",)),
         *([of_trainings["Run with"]] if "Run with" in of_trainings else []),
@@ -57,6 +58,12 @@ def _task_words(spec: Mapping[str, Any], study: Study) -> str:
     words = ", ".join(f"{key} {_word(value)}" for key, value in task.items() if value is not None)
     epochs = "" if "num_epochs" in study.space else f"; {spec['num_epochs']} epochs"
     return f"{spec['task']['name']}: {words}{epochs}"
+
+
+def _weights(data: Mapping[str, Any]) -> str:
+    """Return what weights training began with, with their digest; empty where they were random."""
+    digest = f", SHA-256 {data['weights_sha256']}" if data.get("weights_sha256") else ""
+    return f"{data['pretrained']}{digest}" if data.get("pretrained") else ""
 
 
 def _word(value: Any) -> str:
