@@ -82,3 +82,9 @@ class DimensionConfig(BaseModel):
         if isinstance(dimension, Ordinal):
             return dimension.values
         return dimension.choices if isinstance(dimension, Categorical) else (dimension.low, dimension.high)
+
+    def key_of(self, value: Any) -> str:
+        """Return the key that brought one of the `probes` in."""
+        if self.values is not None or self.choices is not None:
+            return "choices" if self.values is None else "values"
+        return "low" if value == self.low else "high"

@@ -234,7 +234,7 @@ def _point_faults(config: HpoConfig) -> Iterator[InitErrorDetails]:
             at = ", ".join(f"{key} {value}" for key, value in params.items())
             rule = f"{problem.rule}{'; ' if problem.mend else ''}{problem.mend}"
             if name in config.space:
-                loc: Loc = ("space", name)
+                loc: Loc = ("space", name, config.space[name].key_of(params[name]))
                 text = f"{params[name]!r} cannot be trained: {rule}"
             else:
                 loc, text = problem.loc, f"{rule}; at the point {at}"

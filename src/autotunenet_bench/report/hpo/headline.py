@@ -41,15 +41,14 @@ def _value(study: Study, standing: Standing) -> str:
 
 
 def _to_the_best(study: Study, target: Target) -> Iterator[str]:
-    goal, num_points = study.goal, len(study.points)
-    kind = f"all {num_points} points" if target.is_optimum else f"the {num_points} points that were trained"
+    goal, num_all = study.goal, study.space.num_points
+    kind = f"all {num_all} points" if target.is_optimum else f"the {len(study.points)} points that were trained"
     yield f"The best of {kind} has a {goal.title} of {goal.text(target.value)}."
     if not target.is_optimum:
         return
     for name, runs in study.searches.items():
-        if all(len(run.trials) >= num_points for run in runs):
-            continue
-        yield _reached(name, runs, study, target)
+        if not all(len(run.trials) == num_all for run in runs):
+            yield _reached(name, runs, study, target)
 
 
 def _reached(name: str, runs: Sequence[SearchRun], study: Study, target: Target) -> str:

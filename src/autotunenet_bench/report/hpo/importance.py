@@ -12,7 +12,7 @@ from autotunenet_bench.report.hpo.records import Study, value_of
 MIN_POINTS = 10
 """Fewer points are not enough to leave a fifth of them out."""
 
-NUM_TREES = 200
+NUM_TREES = 100
 NUM_FOLDS = 5
 NUM_PERMUTATIONS = 30
 
