@@ -46,7 +46,7 @@ def describe(topic: str) -> list[Line]:
 
 def describe_hpo_configs() -> list[Line]:
     """Return the shipped configs of offline searches."""
-    return [(name, _title(name)) for name in shipped_configs() if "searches" in _values(name)]
+    return [(name, _title(name)) for name in shipped_configs() if {"searches", "configs"} & _values(name).keys()]
 
 
 def describe_runs(out: Path) -> list[Line]:

@@ -6,19 +6,19 @@ import csv
 import json
 import math
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from small_searches import TEXT, run_inline
 from typer.testing import CliRunner, Result
 
 from autotunenet.hpo import TrialState
 from autotunenet_bench import cli
 from autotunenet_bench.config import HpoConfig, parse_config
 from autotunenet_bench.data import DataSource
-from autotunenet_bench.executors import CellFailure, CellUpdate
+from autotunenet_bench.executors import CellUpdate
 from autotunenet_bench.hpo import suite
 from autotunenet_bench.hpo.reporting import HpoResult, read_study, rebuild_hpo_report
 from autotunenet_bench.hpo.trainings import Points, train
@@ -27,42 +27,7 @@ from autotunenet_bench.results import ResultStore
 from autotunenet_bench.tables import TableError, load_table
 from autotunenet_bench.tables.making import make_table
 
-TEXT = """\
-title: A small search
-task: {name: digits_mlp, optimizer: sgd, data_fraction: 0.25, num_test: 100}
-num_epochs: 2
-space:
-  task.lr: {values: [0.01, 0.1]}
-  task.batch_size: {values: [16, 64]}
-searches:
-  - grid
-  - {name: random, num_trials: 3}
-  - {name: surrogate, num_initial: 2, num_trials: 4}
-seeds: [0, 1]
-"""
 SOURCE = DataSource()
-OnUpdate = Callable[[CellUpdate], None]
-
-
-def run_inline(cells: Any, *, root: Path, source: Any, on_update: OnUpdate, run_cell: Any, **_: int) -> list[Any]:
-    """Run cells as an executor does, in this process and one after the other."""
-    failures = []
-    for cell in cells:
-
-        def tell(state: Any, epoch: int = 0, message: str = "", cell: Any = cell) -> None:
-            on_update(CellUpdate(cell.run_id, state, epoch, cell.num_epochs, message))
-
-        def on_event(event: Any, tell: Any = tell) -> None:
-            if event["event"] in ("epoch", "note"):
-                tell(event["event"], event.get("epoch", 0), event.get("note", ""))
-
-        tell("started")
-        try:
-            run_cell(cell, root, source, on_event)
-        except ValueError as error:
-            failures.append(CellFailure(cell.run_id, str(error)))
-        tell("failed" if failures and failures[-1].run_id == cell.run_id else "done")
-    return failures
 
 
 def search(folder: Path, *overrides: str, text: str = TEXT, **options: Any) -> HpoResult:

@@ -227,12 +227,20 @@ def report(
     with interruptible():
         from autotunenet_bench.hpo.folder import HpoFileError, is_hpo_folder
         from autotunenet_bench.hpo.reporting import rebuild_hpo_report
+        from autotunenet_bench.hpo.sets import is_set_folder, rebuild_set_report
         from autotunenet_bench.suite import NoRunsError, SuiteFileError, rebuild_report
 
         try:
             with system_errors(folder, "make room there, or report a copy of the folder"):
+                if is_set_folder(folder):
+                    from autotunenet_bench.cli.searching import show_set_result
+
+                    together = rebuild_set_report(folder)
+                    _copy_page(together.html, out)
+                    show_set_result(together, [], out)
+                    return
                 if is_hpo_folder(folder):
-                    from autotunenet_bench.cli.hpo import show_hpo_result
+                    from autotunenet_bench.cli.searching import show_hpo_result
 
                     searched = rebuild_hpo_report(folder)
                     _copy_page(searched.report.html, out)

@@ -40,14 +40,14 @@ def execute(
     with interruptible(place):
         # Inside, because importing torch takes seconds, in which Ctrl-C must not end in a traceback.
         from autotunenet.files import FolderInUseError
-        from autotunenet_bench.config import ConfigError, HpoConfig
+        from autotunenet_bench.config import ConfigError, HpoConfig, HpoSetConfig
         from autotunenet_bench.data import DataError, DataSource
         from autotunenet_bench.executors import ProgressDisplay
         from autotunenet_bench.suite import run_suite
 
         try:
             loaded = load_kind(kind, name, overrides, full=data[2], scale=scale)
-            assert not isinstance(loaded.config, HpoConfig)
+            assert not isinstance(loaded.config, HpoConfig | HpoSetConfig)
             folder = place[0] = out / loaded.folder
             say(f"Config: {loaded.path}{' (shipped)' if loaded.shipped else ''}")
             with (
@@ -84,16 +84,27 @@ def load_kind(kind: str, name: str, overrides: list[str], *, full: bool, scale: 
     Raises:
         ConfigError: As `autotunenet_bench.config.load_config`.
     """
-    from autotunenet_bench.config import HpoConfig, SuiteConfig, load_config
+    from autotunenet_bench.config import load_config
 
     loaded = load_config(name, overrides, full=full, scale=scale)
-    kinds = {SuiteConfig: ("suite", "a suite"), HpoConfig: ("hpo", "an offline search")}
+    refuse_other_kind(kind, name, loaded)
+    return loaded
+
+
+def refuse_other_kind(kind: str, name: str, loaded: LoadedConfig) -> None:
+    """End where a config is for another command than `kind`, and say for which."""
+    from autotunenet_bench.config import HpoConfig, HpoSetConfig, SuiteConfig
+
+    kinds = {
+        SuiteConfig: ("suite", "a suite"),
+        HpoConfig: ("hpo", "an offline search"),
+        HpoSetConfig: ("hpo", "a set of offline searches"),
+    }
     found, words = kinds.get(type(loaded.config), ("run", "a config of one run"))
     if found != kind:
         known = loaded.name if loaded.shipped else name
         right = command("suite", known) if found == "suite" else command(found, "--config", known)
         refuse(f"{name} is {words}: {right}")
-    return loaded
 
 
 def show_plan(plan: Plan) -> None:

@@ -3,7 +3,7 @@
 from autotunenet_bench.config.errors import ConfigError, Problem
 from autotunenet_bench.config.experiment import Departure, Experiment
 from autotunenet_bench.config.files import LoadedConfig, find_config, load_config, parse_config, shipped_configs
-from autotunenet_bench.config.hpo import HpoConfig
+from autotunenet_bench.config.hpo import HpoConfig, HpoSetConfig
 from autotunenet_bench.config.models import Range, RunConfig, SuiteConfig
 from autotunenet_bench.config.specs import PROTOCOL_VERSION, Cell, RunSpec, expand
 
@@ -14,6 +14,7 @@ __all__ = [
     "Departure",
     "Experiment",
     "HpoConfig",
+    "HpoSetConfig",
     "LoadedConfig",
     "Problem",
     "Range",

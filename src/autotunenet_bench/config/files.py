@@ -15,13 +15,13 @@ from pydantic import BaseModel, ValidationError
 from autotunenet_bench.config.errors import ConfigError, Loc, Problem, did_you_mean
 from autotunenet_bench.config.experiment import Departure
 from autotunenet_bench.config.explain import explain, explain_non_finite
-from autotunenet_bench.config.hpo import HpoConfig, OneSearch
+from autotunenet_bench.config.hpo import HpoConfig, HpoSetConfig, OneSearch
 from autotunenet_bench.config.models import RunConfig, SuiteConfig
 from autotunenet_bench.config.overrides import apply_fraction, apply_override, apply_section
 from autotunenet_bench.config.yaml import OVERRIDE, Document, decode, non_finite, parse_yaml
 from autotunenet_bench.searches import SearchConfig
 
-AnyConfig = RunConfig | SuiteConfig | HpoConfig
+AnyConfig = RunConfig | SuiteConfig | HpoConfig | HpoSetConfig
 """Every kind of config."""
 
 AnyModel = TypeVar("AnyModel", bound=BaseModel)
@@ -127,7 +127,7 @@ def _parse(
     departure = Departure(
         scale=blocks[-1][0] if scale is not None else None,
         full=blocks[0][0] if full else None,
-        scales=tuple(config.scales),
+        scales=tuple(getattr(config, "scales", ())),
         overrides=tuple(overrides),
     )
     return config, departure
@@ -208,7 +208,9 @@ def _validate(document: Document, model: type[AnyModel]) -> tuple[AnyModel | Non
     return config, problems
 
 
-def _choose_model(data: dict[str, Any]) -> type[RunConfig] | type[SuiteConfig] | type[HpoConfig]:
+def _choose_model(data: dict[str, Any]) -> type[AnyConfig]:
+    if "configs" in data:
+        return HpoSetConfig
     if "searches" in data or "objective" in data:
         return HpoConfig
     singular = sum(key in data for key in ("task", "regime", "controller"))

@@ -73,7 +73,28 @@ OBJECTIVES: dict[ObjectiveName, Objective] = {
 
 AnySpace = Annotated[dict[str, DimensionConfig], Field(min_length=1)]
 AnySearches = Annotated[tuple[AnySearch, ...], Field(min_length=1), AfterValidator(unique_names)]
+
+
+def _unique(names: tuple[str, ...]) -> tuple[str, ...]:
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise ValueError(f"a config may stand once, {twice!r} stands {names.count(twice)} times; remove the others")
+    return names
+
+
 NumTrials = Annotated[int, Field(ge=1, le=100_000)]
+
+
+class HpoSetConfig(BaseModel):
+    """Several offline searches, each in its own folder, and what they say together."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    title: str | None = Field(None, min_length=1, max_length=120, description="the report's heading")
+    description: str | None = Field(None, max_length=2000, description="what is asked of all of them")
+    configs: Annotated[tuple[str, ...], AfterValidator(_unique)] = Field(
+        min_length=1, description="configs of offline searches: shipped ones, or files"
+    )
 
 
 class OneSearch(BaseModel):

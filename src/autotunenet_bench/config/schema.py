@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from autotunenet_bench.config.hpo import SEARCH, HpoConfig
+from autotunenet_bench.config.hpo import SEARCH, HpoConfig, HpoSetConfig
 from autotunenet_bench.config.models import CONTROLLER, REGIME, TASK, RunConfig, SuiteConfig
 from autotunenet_bench.member import JSON_SCHEMA_KEY, Member
 from autotunenet_bench.references import PATTERN
@@ -29,14 +29,16 @@ _OF_SEARCHES = ("searches", "objective")
 def config_schema() -> dict[str, Any]:
     """Return the schema of a config.
 
-    What has ``tasks``, ``regimes`` or ``controllers`` is a suite, what has ``searches`` an offline search.
+    What has ``tasks``, ``regimes`` or ``controllers`` is a suite, what has ``searches`` an offline search, and
+    what has ``configs`` a set of these.
 
     >>> schema = config_schema()
     >>> schema["$defs"]["controller.cosine"]["properties"]["name"]["const"]
     'cosine'
     """
     definitions: dict[str, Any] = {}
-    run, suite, hpo = (_plain(model, definitions) for model in (RunConfig, SuiteConfig, HpoConfig))
+    models = (RunConfig, SuiteConfig, HpoConfig, HpoSetConfig)
+    run, suite, hpo, hpo_set = (_plain(model, definitions) for model in models)
     for family in (TASK, REGIME, CONTROLLER, PART, SEARCH):
         definitions.update(_family(family, definitions))
     return {
@@ -49,9 +51,13 @@ def config_schema() -> dict[str, Any]:
         "else": {
             "if": {"anyOf": [{"required": [key]} for key in _OF_SEARCHES]},
             "then": {"$ref": "#/$defs/hpo"},
-            "else": {"$ref": "#/$defs/run"},
+            "else": {
+                "if": {"required": ["configs"]},
+                "then": {"$ref": "#/$defs/hpo_set"},
+                "else": {"$ref": "#/$defs/run"},
+            },
         },
-        "$defs": {"run": run, "suite": suite, "hpo": hpo, **dict(sorted(definitions.items()))},
+        "$defs": {"run": run, "suite": suite, "hpo": hpo, "hpo_set": hpo_set, **dict(sorted(definitions.items()))},
     }
 
 

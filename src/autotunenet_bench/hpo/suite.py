@@ -157,6 +157,18 @@ def run_hpo(
         return rebuild_hpo_report(folder, {failure.run_id: failure.message for failure in failed})
 
 
+def check_hpo(config: HpoConfig, source: DataSource) -> None:
+    """Check all that can be checked of a config before anything runs, its data included.
+
+    Raises:
+        DataError: If the data of a task cannot be had.
+        ConfigError: If a regime or controller does not fit the length of a training, or there is no such device here.
+    """
+    check_compute(config.compute)
+    points = Points(config, source)
+    check_trainings(known_trainings(points) or points.specs(config.first_point()), source)
+
+
 def known_trainings(points: Points) -> list[RunSpec]:
     """Return the runs that are known before any result, each once.
 

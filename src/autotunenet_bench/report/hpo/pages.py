@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import resources
-
-import jinja2
 
 from autotunenet_bench.report.drawing import Style, inline_svg, styles
-from autotunenet_bench.report.experiment_pages import finalize_markdown
 from autotunenet_bench.report.facts import Fact
 from autotunenet_bench.report.hpo.convergence_figure import convergence_figure
 from autotunenet_bench.report.hpo.costs import at_equal_cost, target_of
 from autotunenet_bench.report.hpo.facts import hpo_facts
 from autotunenet_bench.report.hpo.headline import RULE, headline
 from autotunenet_bench.report.hpo.importance import WEAK_R2, Importance, importance
+from autotunenet_bench.report.hpo.markdown import fill_markdown
 from autotunenet_bench.report.hpo.model_figures import importance_figure, predictions_figure
 from autotunenet_bench.report.hpo.points_figures import SHARE_SHOWN, parallel_figure, slices_figure
 from autotunenet_bench.report.hpo.predictions import Predictions, predictions
@@ -105,16 +102,7 @@ def to_html(described: HpoPage, study: Study) -> str:
 
 def to_markdown(described: HpoPage) -> str:
     """Return the page in GitHub's Markdown, without the figures."""
-    environment = jinja2.Environment(
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        finalize=finalize_markdown,
-    )
-    source = resources.files("autotunenet_bench.report.hpo").joinpath("page.md.j2").read_text(encoding="utf-8")
-    return environment.from_string(source).render(page=described)
+    return fill_markdown("page.md.j2", page=described)
 
 
 def _figures(described: HpoPage, study: Study, style_of: dict[str, Style]) -> dict[str, str]:
