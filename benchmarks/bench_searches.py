@@ -12,13 +12,16 @@ these, with a row for every combination.
 from __future__ import annotations
 
 import argparse
+import functools
+import multiprocessing
 import statistics
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import optuna
@@ -27,6 +30,8 @@ from search_problems import Problem, goal_functions, goal_tables, noisy_mixed, r
 
 from autotunenet import Categorical, Int, Ordinal, SearchSpace
 from autotunenet.hpo import RandomSearch, Search, SurrogateSearch, Trial, TrialState
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -123,42 +128,62 @@ PLAYERS: dict[str, Play] = {
 }
 
 
-def tables(problems: list[Problem], players: list[str], seeds: range) -> None:
+class Players:
+    """Plays seeds, side by side in forked processes where there are several workers."""
+
+    def __init__(self, num_workers: int) -> None:
+        self._num_workers = num_workers
+
+    def runs(self, name: str, problem: Problem, seeds: range) -> list[Run]:
+        """Return a run for each seed."""
+        one, title = functools.partial(PLAYERS[name], problem), f"{problem.name}, {name}"
+        if self._num_workers == 1:
+            return list(progress(map(one, seeds), title))
+        _FORKED.append(one)  # a problem holds functions, which cannot be pickled
+        with multiprocessing.get_context("fork").Pool(self._num_workers) as pool:
+            return list(progress(pool.imap(_play_forked, seeds), title))
+
+
+_FORKED: list[Callable[[int], Run]] = []
+
+
+def _play_forked(seed: int) -> Run:
+    return _FORKED[-1](seed)
+
+
+def tables(problems: list[Problem], names: list[str], seeds: range, players: Players) -> None:
     """Print how often the best row of each table is found."""
-    found: dict[str, list[list[float]]] = {name: [] for name in players}
-    repeats: dict[str, list[int]] = {name: [] for name in players}
+    found: dict[str, list[list[float]]] = {name: [] for name in names}
+    repeats: dict[str, list[int]] = {name: [] for name in names}
     for problem in problems:
-        for name in players:
-            runs = [PLAYERS[name](problem, seed) for seed in progress(seeds, f"{problem.name}, {name}")]
+        for name in names:
+            runs = players.runs(name, problem, seeds)
             found[name].append([float(min(run.regrets) <= 0.0) for run in runs])
             repeats[name] += [run.num_repeats for run in runs]
     titles = [f"{problem.name} ({problem.num_trials} of {problem.space.num_points})" for problem in problems]
     row("best found, share of seeds", *titles, "all", "times random", "repeats a run")
     row(*["---"] * (len(problems) + 4))
-    floor = np.mean(found[players[0]])
-    for name in players:
+    floor = np.mean(found[names[0]])
+    for name in names:
         cells = [share(hits) for hits in found[name]]
         whole = share([hit for hits in found[name] for hit in hits])
         row(name, *cells, whole, f"{np.mean(found[name]) / floor:.2f}", f"{statistics.mean(repeats[name]):.2f}")
     print()
-    differences(players, {name: np.mean(found[name], axis=0) for name in players}, "share found, over the tables")
+    differences(names, {name: np.mean(found[name], axis=0) for name in names}, "share found, over the tables")
 
 
-def functions(problems: list[Problem], players: list[str], seeds: range) -> None:
+def functions(problems: list[Problem], names: list[str], seeds: range, players: Players) -> None:
     """Print the regret of the trial that was seen best."""
     for problem in problems:
-        finals = {
-            name: np.array([PLAYERS[name](problem, seed).final for seed in progress(seeds, f"{problem.name}, {name}")])
-            for name in players
-        }
+        finals = {name: np.array([run.final for run in players.runs(name, problem, seeds)]) for name in names}
         row(f"{problem.name}, {problem.num_trials} trials", "median regret", "mean log10 regret")
         row("---", "---", "---")
         logs = {name: np.log10(np.maximum(values, 1e-9)) for name, values in finals.items()}
-        for name in players:
+        for name in names:
             half = half_width(logs[name])
             row(name, f"{np.median(finals[name]):.3g}", f"{logs[name].mean():.2f} ± {half:.2f}")
         print()
-        differences(players, logs, f"log10 regret, {problem.name}")
+        differences(names, logs, f"log10 regret, {problem.name}")
 
 
 def latency(num_trials: int) -> None:
@@ -208,12 +233,12 @@ def half_width(values: np.ndarray) -> float:
     return float(stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
 
 
-def progress(items: Iterable[int], title: str) -> Iterable[int]:
+def progress(items: Iterable[T], title: str) -> Iterator[T]:
     """Yield what it is given, and show how far it is."""
     begin = time.monotonic()
-    for index, item in enumerate(items):
-        print(f"\r{title}: {index} in {time.monotonic() - begin:.0f} s ", end="", file=sys.stderr, flush=True)
+    for index, item in enumerate(items, start=1):
         yield item
+        print(f"\r{title}: {index} in {time.monotonic() - begin:.0f} s ", end="", file=sys.stderr, flush=True)
     print(f"\r{title}: done in {time.monotonic() - begin:.0f} s ", file=sys.stderr, flush=True)
 
 
@@ -231,6 +256,7 @@ def main() -> None:
     parser.add_argument(
         "--players", nargs="+", choices=PLAYERS, default=list(PLAYERS), help="which; the first is the floor"
     )
+    parser.add_argument("--workers", type=int, default=1, help="processes; more than one where a process can be forked")
     parser.add_argument("--csv", type=Path, nargs="+", default=[], help="tables to search")
     parser.add_argument("--objective", default="val_accuracy", help="their column to optimize")
     parser.add_argument("--maximize", action="store_true", help="large values of it are good")
@@ -245,7 +271,8 @@ def main() -> None:
         problems = [read_table(file, args.objective, maximize=args.maximize) for file in args.csv]
     if args.trials:
         problems = [Problem(**{**vars(problem), "num_trials": args.trials}) for problem in problems]
-    (functions if args.what == "functions" else tables)(problems, args.players, range(args.seeds))
+    report = functions if args.what == "functions" else tables
+    report(problems, args.players, range(args.seeds), Players(args.workers))
 
 
 if __name__ == "__main__":

@@ -337,7 +337,7 @@ def make_plan(specs: Sequence[RunSpec], store: ResultStore, num_workers: int | N
     pending = [spec for spec in specs if spec.run_id not in done]
     num_resumed = sum(store.folder(spec).status() in ("running", "interrupted") for spec in pending)
     begun = [(spec, next(store.folder(spec).events(), {})) for spec in specs if spec.run_id in done]
-    num_other = sum(is_other(event.get("environment"), spec.controller.packages) for spec, event in begun)
+    num_other = sum(is_other(event.get("environment"), spec.packages) for spec, event in begun)
     threads = max((spec.num_threads for spec in pending), default=1)
     workers = num_workers or max(1, num_cores() // threads)
     return Plan(specs, pending, num_resumed, num_other, max(1, min(workers, len(pending))), threads)

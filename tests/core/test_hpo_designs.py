@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from hpo_spaces import spaces
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -45,19 +46,6 @@ def test_a_grid_subset_begins_with_points_that_are_far_apart():
 
 def test_uniform_points_are_independent():
     assert len(np.unique(coordinates("random", 50), axis=0)) == 50
-
-
-@st.composite
-def spaces(draw):
-    values = st.lists(st.integers(-5, 50), min_size=2, max_size=5, unique=True).map(sorted)
-    dimension = st.one_of(
-        st.builds(lambda low, width: Int(low, low + width), st.integers(-3, 3), st.integers(1, 30)),
-        st.builds(lambda low, width: Int(low, low + width, log=True), st.integers(1, 5), st.integers(1, 900)),
-        st.builds(Ordinal, values),
-        st.sampled_from([Categorical("ab"), Categorical(("x", "y", "z"))]),
-        st.sampled_from([Float(-2.0, 3.0), Float(1e-6, 1.0, log=True)]),
-    )
-    return SearchSpace({f"d{i}": draw(dimension) for i in range(draw(st.integers(1, 4)))})
 
 
 @pytest.mark.parametrize("name", DESIGNS)

@@ -7,7 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autotunenet import Float, Int, SearchSpace
-from autotunenet.hpo import Hyperband, RandomSearch, Search, SuccessiveHalving, Trial, TrialState
+from autotunenet.hpo import (
+    Cost,
+    Hyperband,
+    Outcome,
+    RandomSearch,
+    Search,
+    SuccessiveHalving,
+    Trial,
+    TrialState,
+    tune,
+)
 from autotunenet.hpo.halving import rung_budgets
 
 LINE = SearchSpace({"x": Float(0.0, 1.0)})
@@ -257,6 +267,27 @@ def test_a_search_goes_on_from_its_trials_alone(make, steps):
     play(search, steps)
     other.load_trials([Trial.from_dict(trial.to_dict()) for trial in search.trials])
     assert [other.ask() for _ in range(5)] == [search.ask() for _ in range(5)]
+
+
+def test_tune_goes_on_with_promoted_trials_and_after_a_stop(tmp_path):
+    def train(trial):
+        weights = trial.parent_folder / "epochs" if trial.parent_folder else None
+        done = int(weights.read_text()) if weights else 0
+        assert done == (0 if trial.parent is None else search.trials[trial.parent].budget)
+        (trial.folder / "epochs").write_text(str(trial.budget))
+        return Outcome(abs(trial.params["x"] - 0.3) + 1 / trial.budget, cost=Cost(steps=trial.budget - done))
+
+    plan = []
+    for budget in (9, 20):
+        search = asha()
+        result = tune(train, LINE, search, budget=budget, folder=tmp_path)
+        assert result.trials[: len(plan)] == tuple(plan)
+        plan = result.trials
+    straight = tune(lambda trial: abs(trial.params["x"] - 0.3) + 1 / trial.budget, LINE, asha(), budget=20)
+    assert [(t.params, t.budget, t.parent) for t in plan] == [(t.params, t.budget, t.parent) for t in straight.trials]
+    promoted = [trial for trial in plan if trial.parent is not None]
+    assert promoted
+    assert all(trial.cost.steps == trial.budget / 2 for trial in promoted)
 
 
 def test_trials_of_another_search_are_refused():

@@ -21,8 +21,8 @@ from autotunenet.hpo.tuning import TuneUpdate, tune
 SEARCHES: dict[str, type[Search]] = {
     "grid": GridSearch,
     "random": RandomSearch,
-    "optuna": OptunaSearch,
     "surrogate": SurrogateSearch,
+    "optuna": OptunaSearch,
 }
 
 __all__ = [

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from autotunenet.hpo._optuna import import_optuna, leaving_no_trace, to_distribution
 from autotunenet.hpo.base import Direction, Search
+from autotunenet.hpo.optuna_bridge import import_optuna, leaving_no_trace, to_distribution
 from autotunenet.hpo.trial import Trial, TrialState
 from autotunenet.space import Categorical, Dimension, Ordinal, SearchSpace
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from autotunenet.hpo.base import Search
@@ -105,20 +104,6 @@ class Halving(Search):
             return False
         return self._has_no_more_points() and self._promotion() is None
 
-    def load_trials(self, trials: Iterable[Trial]) -> None:
-        """Take the trials of another search of the same kind, space, seed and budgets in the place of its own.
-
-        Raises:
-            ValueError: If they are none of such a search.
-        """
-        loaded = sorted(trials, key=lambda trial: trial.number)
-        for trial in loaded:
-            if trial.budget not in self.budgets:
-                raise ValueError(f"trial {trial.number}: budget {trial.budget} is none of {self.budgets}")
-            if trial.parent is not None and not 0 <= trial.parent < trial.number:
-                raise ValueError(f"trial {trial.number}: its parent {trial.parent} is no trial before it")
-        super().load_trials(loaded)
-
     def _propose(self, number: int) -> Trial | None:
         promotion = self._promotion()
         if promotion is not None:
@@ -131,6 +116,13 @@ class Halving(Search):
         self._inner.load_trials(self._points())
         point = self._inner.ask()
         return None if point is None else replace(point, number=number, budget=bracket.budgets[0])
+
+    def _check_point(self, trial: Trial) -> None:
+        super()._check_point(trial)
+        if trial.budget not in self.budgets:
+            raise ValueError(f"trial {trial.number}: budget {trial.budget} is none of {self.budgets}")
+        if trial.parent is not None and not 0 <= trial.parent < trial.number:
+            raise ValueError(f"trial {trial.number}: its parent {trial.parent} is no trial before it")
 
     @abstractmethod
     def _open_bracket(self, index: int) -> Bracket:

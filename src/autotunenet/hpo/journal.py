@@ -87,6 +87,7 @@ class Journal(TrialStore):
         self._life_line: LifeLine | None = None
         self._max_attempts = max_attempts
         self._holdings: dict[int, _Holding] = {}
+        self._first = search_row(search)
         self._file = RowFile(self.path)
         self._num_announced = 0
         self._is_stale = False
@@ -175,7 +176,6 @@ class Journal(TrialStore):
     def _open(self) -> None:
         """Read the file, or begin it with the trials that the search has."""
         given = self.search.trials
-        first = search_row(self.search)
         self._workers.mkdir(parents=True, exist_ok=True)
         self._is_stale = True
         try:
@@ -185,7 +185,7 @@ class Journal(TrialStore):
                     if not LifeLine.is_held(path):
                         path.unlink(missing_ok=True)
                 if self._file.is_unread:
-                    self._append(first, *(row for trial in given for row in _rows_of(trial)))
+                    self._append(self._first, *(row for trial in given for row in _rows_of(trial)))
                     _sync(self.folder)
                 self._refuse_other_trials(given)
         except BaseException:
@@ -273,7 +273,7 @@ class Journal(TrialStore):
     def _refuse_other_search(self, row: Row) -> None:
         if row.get("format") != FORMAT:
             raise JournalError(f"{self.path} has format {row.get('format')}; this version reads {FORMAT}")
-        differing = differences(row, search_row(self.search))
+        differing = differences(row, self._first)
         if differing:
             raise JournalError(
                 f"{self.folder} holds the trials of another search: {'; '.join(differing)}. Use another folder, or "

@@ -63,7 +63,7 @@ class Evidence:
 
     A failed trial counts as bad as the worst that is done. A pending one counts as an average one, the failed among
     them: the "constant liar" of Ginsbourger, Le Riche and Carraro 2010, with the mean for a lie. Where nothing is done,
-    all losses are 0: then there is nothing to choose by but the distance from what has been tried.
+    all losses are 0.
 
     Attributes:
         losses: Standardized, shape ``(n,)``.
@@ -74,6 +74,11 @@ class Evidence:
     losses: Array
     is_done: NDArray[np.bool_]
     scale: LossScale
+
+    @property
+    def tells_apart(self) -> bool:
+        """Whether any two losses differ, so that there is something to learn."""
+        return bool(self.losses.min() < self.losses.max())
 
     @classmethod
     def of(cls, trials: Sequence[Trial], loss: Callable[[Trial], float]) -> Evidence:

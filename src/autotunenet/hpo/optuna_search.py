@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from autotunenet.hpo._optuna import from_sampled, import_optuna, leaving_no_trace, to_distribution, to_sampled
 from autotunenet.hpo.base import Direction, Search
+from autotunenet.hpo.optuna_bridge import from_sampled, import_optuna, leaving_no_trace, to_distribution, to_sampled
 from autotunenet.hpo.trial import Trial, TrialState
 from autotunenet.hpo.untried import draw_untried
 from autotunenet.space import SearchSpace
@@ -74,24 +74,32 @@ class OptunaSearch(Search):
         allow_duplicates: bool = False,
     ) -> None:
         super().__init__(space, seed=seed, direction=direction)
-        self._optuna = import_optuna(type(self).__name__)
+        optuna = import_optuna(type(self).__name__)
+        if not callable(sampler) and sampler not in get_args(SamplerName):
+            raise ValueError(
+                f"sampler must be one of {', '.join(get_args(SamplerName))}, or a function; got {sampler!r}"
+            )
+        if num_initial is not None and (sampler not in ("tpe", "gp") or num_initial < 1):
+            raise ValueError(f"num_initial is at least 1, and for 'tpe' and 'gp'; got {num_initial} for {sampler!r}")
+        self.sampler = sampler
+        self.num_initial = 10 if num_initial is None else num_initial
         self.allow_duplicates = allow_duplicates
-        self._distributions = {name: to_distribution(self._optuna, dimension) for name, dimension in space.items()}
-        self._make_sampler = self._sampler_maker(sampler, num_initial)
+        self._grid = _grid_values(space) if sampler == "grid" else {}
+        self._distributions = {name: to_distribution(optuna, dimension) for name, dimension in space.items()}
 
     @property
     def is_exhausted(self) -> bool:
         """Whether every point of a finite space has a trial, and none may have two."""
-        num_points = self.space.num_points
-        return not self.allow_duplicates and num_points is not None and len(self._tried()) >= num_points
+        return not self.allow_duplicates and self._is_covered()
 
     def _propose(self, number: int) -> Trial | None:
         if self.is_exhausted:
             return None
         rng = self._stream(number)
-        with leaving_no_trace(self._optuna):
+        optuna = import_optuna(type(self).__name__)
+        with leaving_no_trace(optuna):
             for _ in range(NUM_REDRAWS + 1):
-                params = self._sample(int(rng.integers(2**32)))
+                params = self._sample(optuna, seed=int(rng.integers(2**32)))
                 if self.allow_duplicates or all(trial.params != params for trial in self._trials):
                     return Trial(number=number, params=params)
         if self.space.num_points is None:
@@ -99,55 +107,47 @@ class OptunaSearch(Search):
         index = draw_untried(rng, self.space.num_points, self._tried())
         return Trial(number=number, params=self.space.point_at(index))
 
-    def _sample(self, seed: int) -> dict[str, Any]:
+    def _sample(self, optuna: Any, seed: int) -> dict[str, Any]:
         """Return the point that a sampler with this seed proposes after the trials so far."""
-        study = self._optuna.create_study(
-            study_name="search", sampler=self._make_sampler(seed), direction=self.direction
-        )
-        study.add_trials([self._told(trial) for trial in self._trials])
+        sampler = self._make_sampler(optuna, seed)
+        study = optuna.create_study(study_name="search", sampler=sampler, direction=self.direction)
+        study.add_trials([self._told(optuna, trial) for trial in self._trials])
         values = study.ask(self._distributions).params
         return {name: from_sampled(dimension, values[name]) for name, dimension in self.space.items()}
 
-    def _told(self, trial: Trial) -> FrozenTrial:
+    def _told(self, optuna: Any, trial: Trial) -> FrozenTrial:
         """Return a trial as Optuna is told it."""
-        states = self._optuna.trial.TrialState
+        states = optuna.trial.TrialState
         state = {TrialState.DONE: states.COMPLETE, TrialState.FAILED: states.FAIL, TrialState.PENDING: states.RUNNING}
-        return self._optuna.trial.create_trial(  # type: ignore[no-any-return]
+        return optuna.trial.create_trial(  # type: ignore[no-any-return]
             state=state[trial.state],
             value=trial.value,
             params={name: to_sampled(dimension, trial.params[name]) for name, dimension in self.space.items()},
             distributions=self._distributions,
         )
 
-    def _sampler_maker(
-        self, sampler: SamplerName | Callable[[int], BaseSampler], num_initial: int | None
-    ) -> Callable[[int], BaseSampler]:
-        samplers = self._optuna.samplers
-        if num_initial is not None and (sampler not in ("tpe", "gp") or num_initial < 1):
-            raise ValueError(f"num_initial is at least 1, and for 'tpe' and 'gp'; got {num_initial} for {sampler!r}")
-        if callable(sampler):
-            return sampler
-        if sampler in ("tpe", "gp"):
-            make = samplers.TPESampler if sampler == "tpe" else samplers.GPSampler
-            return lambda seed: make(seed=seed, n_startup_trials=10 if num_initial is None else num_initial)
-        if sampler == "random":
-            return lambda seed: samplers.RandomSampler(seed=seed)
-        if sampler == "grid":
-            values = self._grid_values()
-            return lambda _: samplers.GridSampler(values, seed=self.seed % 2**32)
-        raise ValueError(f"sampler must be one of {', '.join(get_args(SamplerName))}, or a function; got {sampler!r}")
+    def _make_sampler(self, optuna: Any, seed: int) -> BaseSampler:
+        if callable(self.sampler):
+            return self.sampler(seed)
+        if self.sampler == "grid":  # its seed is that of the order, which is one for all trials
+            return optuna.samplers.GridSampler(self._grid, seed=self.seed % 2**32)  # type: ignore[no-any-return]
+        if self.sampler == "random":
+            return optuna.samplers.RandomSampler(seed=seed)  # type: ignore[no-any-return]
+        make = optuna.samplers.TPESampler if self.sampler == "tpe" else optuna.samplers.GPSampler
+        return make(seed=seed, n_startup_trials=self.num_initial)  # type: ignore[no-any-return]
 
-    def _grid_values(self) -> dict[str, list[Any]]:
-        """Return every value of every dimension, as Optuna calls them."""
-        num_points = self.space.num_points
-        if num_points is None or num_points > MAX_GRID:
-            size = "infinitely many" if num_points is None else num_points
-            raise ValueError(
-                f"Optuna's grid lists all points, at most {MAX_GRID} here; the space has {size}. Write the values of "
-                "a range as an Ordinal, or use GridSearch"
-            )
-        return {
-            name: [to_sampled(dimension, dimension.value_at(rank)) for rank in range(dimension.num_values)]
-            for name, dimension in self.space.items()
-            if dimension.num_values is not None
-        }
+
+def _grid_values(space: SearchSpace) -> dict[str, list[Any]]:
+    """Return every value of every dimension of a finite space, as Optuna calls them."""
+    num_points = space.num_points
+    if num_points is None or num_points > MAX_GRID:
+        size = "infinitely many" if num_points is None else num_points
+        raise ValueError(
+            f"Optuna's grid lists all points, at most {MAX_GRID} here; the space has {size}. Write the values of a "
+            "range as an Ordinal, or use GridSearch"
+        )
+    return {
+        name: [to_sampled(dimension, dimension.value_at(rank)) for rank in range(dimension.num_values)]
+        for name, dimension in space.items()
+        if dimension.num_values is not None
+    }

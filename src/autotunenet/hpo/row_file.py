@@ -8,6 +8,9 @@ from pathlib import Path
 
 from autotunenet.hpo.rows import Row, from_line, to_line
 
+BINARY = getattr(os, "O_BINARY", 0)
+"""Windows turns ends of lines into its own elsewhere."""
+
 
 class JournalError(ValueError):
     """A journal cannot be read, or is that of another search."""
@@ -52,7 +55,7 @@ class RowFile:
         for line in data.split(b"\n")[:-1]:
             try:
                 rows.append((self._num_lines + 1, from_line(line)))
-            except ValueError as error:  # JSON that is none, and text that is not UTF-8, are such errors too
+            except ValueError as error:
                 raise self.damage(self._num_lines + 1, str(error)) from error
             self._num_lines += 1
             self._offset += len(line) + 1
@@ -71,9 +74,10 @@ class RowFile:
         """
         data = b"".join(map(to_line, rows))
         try:
-            descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT, 0o644)
+            descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | BINARY, 0o644)
             try:
-                os.ftruncate(descriptor, self._offset)
+                if os.lseek(descriptor, 0, os.SEEK_END) > self._offset:
+                    os.ftruncate(descriptor, self._offset)
                 os.lseek(descriptor, self._offset, os.SEEK_SET)
                 _write(descriptor, data)
             except BaseException:

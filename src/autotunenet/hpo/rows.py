@@ -19,11 +19,12 @@ import math
 import platform
 import sys
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 from autotunenet.hpo.base import Search
 from autotunenet.hpo.objective import Ending, plain
-from autotunenet.hpo.trial import Cost, Trial
+from autotunenet.hpo.trial import Cost, Trial, TrialState
 from autotunenet.space import Categorical, SearchSpace
 
 FORMAT = 1
@@ -53,9 +54,12 @@ def from_line(line: bytes) -> Row:
     Raises:
         ValueError: If none does.
     """
-    row = json.loads(line)
+    try:
+        row = json.loads(line)
+    except ValueError as error:  # text that is not UTF-8 is such an error, too
+        raise ValueError("it is not JSON") from error
     if not isinstance(row, dict) or row.get("row") not in KINDS:
-        raise ValueError(f"a row of a journal is an object with a key 'row', one of {', '.join(sorted(KINDS))}")
+        raise ValueError(f"it is no object with a key 'row' that says {', '.join(sorted(KINDS))}")
     return row
 
 
@@ -81,7 +85,7 @@ def asked_trial(row: Row, space: SearchSpace) -> Trial:
     """
     values = {key: value for key, value in row.items() if key not in ("row", "worker", "attempt")}
     params = {name: _choice(space[name], value) for name, value in values["params"].items()}
-    return Trial.from_dict({**Trial(number=row["number"], params={}).to_dict(), **values, "params": params})
+    return Trial.from_dict({"state": TrialState.PENDING, "cost": {}, **values, "params": params})
 
 
 def told_ending(row: Row) -> Ending:
@@ -160,11 +164,10 @@ def _describe(search: Search) -> Row:
     return {"search": type(search).__name__, "settings": settings}
 
 
-def _describe_other(value: Any) -> Any:
-    """Return what an object is; its repr may hold an address, which is another one in every process."""
-    if dataclasses.is_dataclass(value):
-        return repr(value)
-    return getattr(value, "__qualname__", type(value).__qualname__)
+def _describe_other(value: Any) -> str:
+    """Return what an object is; a repr that holds an address is another one in every process."""
+    text = repr(value)
+    return getattr(value, "__qualname__", type(value).__qualname__) if " at 0x" in text else text
 
 
 def _describe_dimension(name: str, dimension: Any) -> Row:
@@ -183,6 +186,7 @@ def _describe_dimension(name: str, dimension: Any) -> Row:
     return row
 
 
+@cache
 def _versions() -> dict[str, str]:
     versions = {"python": platform.python_version(), "autotunenet": sys.modules["autotunenet"].__version__}
     for package in PACKAGES:

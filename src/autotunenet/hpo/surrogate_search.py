@@ -36,15 +36,16 @@ class SurrogateSearch(Search):
     Hutter, Hoos and Leyton-Brown 2011. Every fit begins anew, so that a proposal depends on nothing but the trials.
 
     In a finite space no point comes twice, and the search ends when all have been tried. A failed trial counts as bad
-    as the worst, a pending one as an average one. A fitted noise is part of the Gaussian process, and the incumbent is
-    the best of the predictions at the points tried: one lucky value does not make a point the best.
+    as the worst, a pending one as an average one; while all losses are equal, the next point is one far from the
+    others. A fitted noise is part of the Gaussian process, and the incumbent is the best of the predictions at the
+    points tried: one lucky value does not make a point the best.
 
     Args:
         space: Where to search.
         surrogate: A name of `SURROGATES`, or a `Surrogate` with other settings.
         acquisition: A name of `ACQUISITIONS`, or a function like those.
         initial: A name of `DESIGNS`, or a function like those.
-        num_initial: Points of the design; None: one more than there are dimensions.
+        num_initial: Points of the design; None: one more than half the dimensions, and 3 at least.
         batch_size: Trials that are chosen from one fit, the best in order, without what the others of the batch were
             told. With `acquisition="mean"` they are the top predictions of a surrogate trained on `num_initial` points.
             To have trials run side by side leave it at 1 and ask before others are told.
@@ -81,7 +82,7 @@ class SurrogateSearch(Search):
     ) -> None:
         super().__init__(space, seed=seed, direction=direction)
         check_extras(type(self).__name__)
-        self.num_initial = len(space) + 1 if num_initial is None else num_initial
+        self.num_initial = max(3, len(space) // 2 + 1) if num_initial is None else num_initial
         self.batch_size = batch_size
         for name in ("num_initial", "batch_size"):
             if getattr(self, name) < 1:
@@ -115,14 +116,16 @@ class SurrogateSearch(Search):
     def _best_trial(self, number: int) -> Trial:
         """Return the trial of the highest acquisition, by what was known when its batch began."""
         first = number - (number - self.num_initial) % self.batch_size
-        seen, batch = self._trials[:first], self._trials[first:]
-        rng = self._stream(first)
+        seen, batch, rng = self._trials[:first], self._trials[first:], self._stream(first)
         evidence = Evidence.of(seen, self._loss)
         u = np.stack([self.space.to_unit(trial.params) for trial in seen])
         x = self._encoding.features(u)
+        if not evidence.tells_apart:
+            ranked = ranked_points(self.space, lambda others: self._distance(others, x), u, rng)
+            return Trial(number=number, params=self.space.from_unit(self._first_allowed(ranked, batch, rng)))
         posterior = self.surrogate.fit(x, evidence.losses, self._encoding.groups, rng)
         means = posterior.predict(x)[0]
-        best = float(means[evidence.is_done].min()) if evidence.is_done.any() else 0.0
+        best = float(means[evidence.is_done].min())
 
         def utility(coordinates: Array) -> Array:
             return self._acquire(*posterior.predict(self._encoding.features(coordinates)), best)
@@ -131,9 +134,14 @@ class SurrogateSearch(Search):
         chosen = self._first_allowed(ranked_points(self.space, utility, centers, rng), batch, rng)
         mean, std = posterior.predict(self._encoding.features(chosen[None]))
         expected, spread = evidence.scale.from_unit(float(mean[0]), float(np.hypot(std[0], posterior.noise_std)))
-        sign = 1.0 if self.direction == "minimize" else -1.0
-        params = self.space.from_unit(chosen)
-        return Trial(number=number, params=params, predicted=(sign * expected, spread))
+        signed = expected if self.direction == "minimize" else -expected
+        return Trial(number=number, params=self.space.from_unit(chosen), predicted=(signed, spread))
+
+    def _distance(self, coordinates: Array, x: Array) -> Array:
+        """Return how far points lie from the nearest of those with features `x`."""
+        features = self._encoding.features(coordinates)
+        distances: Array = np.linalg.norm(features[:, None] - x, axis=2).min(axis=1)
+        return distances
 
     def _first_allowed(self, ranked: Array, batch: Sequence[Trial], rng: np.random.Generator) -> Array:
         """Return the first point that is new: untried in a finite space, apart from the rest of its batch in others."""

@@ -18,8 +18,8 @@ from autotunenet.hpo.objective import Objective, evaluate
 from autotunenet.hpo.store import TrialStore
 from autotunenet.processes import obey_parent, summarize
 
-POLL_SECONDS = 0.1
-"""How often a worker that has nothing to do looks again."""
+PAUSES = (0.05, 0.5)
+"""Seconds after which a worker that has nothing to do looks again: at first, and at the most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +64,14 @@ def run_trials(
     on_change: Callable[[], None],
 ) -> None:
     """Claim, evaluate and tell, until nothing is left to do."""
+    pause, longest_pause = PAUSES
     while (claim := store.claim(budget)).kind != "over":
         on_change()
         if claim.trial is None:
-            time.sleep(POLL_SECONDS)
+            time.sleep(pause)
+            pause = min(2 * pause, longest_pause)
             continue
+        pause, _ = PAUSES
         store.tell(claim.trial.number, evaluate(objective, claim.trial, catch))
         on_change()
 
@@ -86,7 +89,12 @@ def worker_main(channel: Connection, pickled_job: bytes, folder: Path, name: str
     try:
         job: Job = pickle.loads(pickled_job)
         with Journal(folder, job.search, worker=name, max_attempts=job.max_attempts) as journal:
-            run_trials(journal, job.objective, job.budget, job.catch, lambda: _send(channel, Report("changed")))
+
+            def on_change() -> None:
+                journal.take_news()  # the parent reads them in the file
+                _send(channel, Report("changed"))
+
+            run_trials(journal, job.objective, job.budget, job.catch, on_change)
     except BaseException as error:  # SystemExit too: an objective may not end a worker without a word
         _send(channel, Report("failed", _pickled(error), traceback.format_exc()))
     else:

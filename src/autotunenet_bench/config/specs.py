@@ -78,6 +78,11 @@ class RunSpec(BaseModel):
         """A file name that begins readably and ends in a hash of the whole spec."""
         return run_id_of(self.model_dump(mode="json"))
 
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """The packages, beside those that every run needs, whose versions decide about its numbers."""
+        return tuple(dict.fromkeys((*self.task.packages, *self.controller.packages)))
+
     def search_space(self) -> SearchSpace:
         """Return the space that the controller moves in: the task's, with the config's ranges over it."""
         return search_space(self.task, self.space)

@@ -33,7 +33,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-BENCH_MODULES = ("autotunenet_bench.results.store", "autotunenet_bench.runners")
+BENCH_MODULES = ("autotunenet_bench.results.store", "autotunenet_bench.runners", "torch._dynamo")
+"""What runs of this package need, so that workers do not import it one by one; torch imports the last with the first
+optimizer, which takes as long as torch itself."""
+
 MAX_TRIES = 2
 MAX_FAILED_STARTS = 3
 GRACE_SECONDS = 2.0
@@ -76,12 +79,16 @@ def run_cells(
         return []
     starter = Starter(
         dict.fromkeys(THREAD_VARIABLES, str(num_threads)),
-        preload=["autotunenet_bench.executors.worker", *(BENCH_MODULES if run_cell is run_bench_cell else ())],
+        preload=["autotunenet_bench.executors.worker", *(BENCH_MODULES if _is_ours(run_cell) else ())],
         needs_main=refers_to_main(run_cell, source, list(specs)),
     )
     with interrupts() as interrupted:
         pool = _Pool(starter, (run_cell, root.resolve(), source, num_threads), num_workers, on_update, interrupted)
         return pool.run(specs)
+
+
+def _is_ours(run_cell: RunCell) -> bool:
+    return (run_cell.__module__ or "").startswith("autotunenet_bench.")
 
 
 @dataclass(slots=True)

@@ -41,6 +41,8 @@ class Task(BaseModel, ABC):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     num_classes: ClassVar[int] = 10
+    packages: ClassVar[tuple[str, ...]] = ()
+    """Whose versions decide about its numbers, beside those that every run needs."""
     more_metrics: ClassVar[tuple[str, ...]] = ()
     """What `evaluate` gives beside loss and accuracy, of `autotunenet_bench.tasks.tally.METRICS`."""
 

@@ -32,6 +32,7 @@ class GlueBase(Task):
     """A pretrained encoder and a new last layer, trained together. Has no name, and so is no member itself."""
 
     num_classes: ClassVar[int] = 2
+    packages: ClassVar[tuple[str, ...]] = ("transformers", "tokenizers")
     more_metrics: ClassVar[tuple[str, ...]] = ("f1",)
     data_set: ClassVar[str]
     """A key of `autotunenet_bench.data.glue.GLUE`."""

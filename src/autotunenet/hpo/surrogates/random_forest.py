@@ -22,7 +22,7 @@ class RandomForest(Surrogate):
         min_samples_leaf: Observations in a leaf, at least.
     """
 
-    num_trees: int = 100
+    num_trees: int = 50
     max_features: float = 1.0
     bootstrap: bool = True
     min_samples_leaf: int = 1
