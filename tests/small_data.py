@@ -56,14 +56,25 @@ def write_imdb(root):
     _write(root / "imdb" / "plain_text", {"text": passages, "label": labels})
 
 
+def write_glue(root):
+    """Write training and validation parts into a data directory: texts as SST-2, halves of texts as MRPC."""
+    passages, labels = texts()
+    splits = ("train", "validation")
+    idx = list(range(len(labels)))
+    _write(root / "glue" / "sst2", {"sentence": passages, "label": labels, "idx": idx}, splits)
+    halves = [(text[: len(text) // 2], text[len(text) // 2 :]) for text in passages]
+    pairs = {f"sentence{number + 1}": [half[number] for half in halves] for number in (0, 1)}
+    _write(root / "glue" / "mrpc", {**pairs, "label": labels, "idx": idx}, splits)
+
+
 def _png(pixels):
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG")
     return buffer.getvalue()
 
 
-def _write(folder, columns):
+def _write(folder, columns, splits=("train", "test")):
     folder.mkdir(parents=True)
-    for split, part in (("train", slice(None, NUM_TRAIN)), ("test", slice(NUM_TRAIN, None))):
+    for split, part in zip(splits, (slice(None, NUM_TRAIN), slice(NUM_TRAIN, None)), strict=True):
         table = pa.table({name: values[part] for name, values in columns.items()})
         pq.write_table(table, folder / f"{split}-00000-of-00001.parquet")

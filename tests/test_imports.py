@@ -12,7 +12,7 @@ SRC = Path(__file__).parents[1] / "src"
 
 # A unit may import units of the floors below it, and itself. A new module has to be given its floor here.
 FLOORS = [
-    {"types", "state", "space"},
+    {"types", "state", "space", "files", "processes"},
     {"hpo", "surrogates", "launch_losses"},
     {"launch_search"},
     {"attribution", "controllers", "guards", "launch", "monitors", "snapshots"},
@@ -113,15 +113,16 @@ def test_what_reads_results_knows_nothing_of_what_makes_them(path):
 
 
 @pytest.mark.parametrize("path", [p for p in BENCH if unit(p) == "models"], ids=ids)
-def test_the_models_know_torch_only(path):
+def test_the_models_know_torch_only_and_transformers_where_one_is_made(path):
     assert our_units(path, "autotunenet_bench") <= {"models"}
-    others = {name.split(".")[0] for name in imports(path)} - {"autotunenet_bench", *sys.stdlib_module_names}
-    assert others <= {"torch"}
+    for nested, known in ((False, {"torch"}), (True, {"torch", "transformers"})):
+        names = {name.split(".")[0] for name in imports(path, nested)}
+        assert names - {"autotunenet_bench", *sys.stdlib_module_names} <= known
 
 
 @pytest.mark.parametrize("path", [p for p in BENCH if unit(p) == "data"], ids=ids)
 def test_the_data_know_nothing_of_what_is_done_with_them(path):
-    assert our_units(path, "autotunenet_bench") <= {"data", "types", "files"}
+    assert our_units(path, "autotunenet_bench") <= {"data", "types"}
 
 
 @pytest.mark.parametrize("path", [p for p in BENCH if unit(p) == "statistics"], ids=ids)
@@ -140,7 +141,9 @@ def in_a_new_process(code):
 
 @pytest.mark.parametrize("module", ["autotunenet", "autotunenet.hpo, autotunenet.testing"])
 def test_the_core_comes_without_torch(module):
-    done = in_a_new_process(f"import {module}, sys; assert not {{'torch', 'scipy', 'sklearn'}} & sys.modules.keys()")
+    done = in_a_new_process(
+        f"import {module}, sys; assert not {{'torch', 'scipy', 'sklearn', 'optuna'}} & sys.modules.keys()"
+    )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from autotunenet_bench.files import write_atomically
+from autotunenet.files import write_atomically
 from autotunenet_bench.report.comparison import ComparisonError, FolderComparison, Key, Outcome, Side, compare_sides
 from autotunenet_bench.report.comparison import words as words_of
 from autotunenet_bench.report.comparison_page import pairs_csv, render_comparison

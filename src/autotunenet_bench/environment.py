@@ -12,7 +12,7 @@ def environment(packages: Sequence[str] = ()) -> dict[str, str]:
     """Return the versions that decide about numbers, by name.
 
     Args:
-        packages: Those that the run's method has beside ours; see `MethodConfig.packages`.
+        packages: Those that the run's task and method have beside ours; see `RunSpec.packages`.
 
     >>> sorted(environment())
     ['autotunenet', 'machine', 'numpy', 'python', 'torch']
@@ -29,7 +29,7 @@ def is_other(stored: Any, packages: Sequence[str] = ()) -> bool:
     Args:
         stored: What `environment` returned when the run began, as read back. A run of before the versions of methods'
             packages were stored says nothing of them, and that alone makes it no other.
-        packages: Those that the run's method has beside ours.
+        packages: Those that the run's task and method have beside ours.
 
     >>> is_other(environment()), is_other({**environment(), "torch": "1.0"}), is_other(None)
     (False, True, True)

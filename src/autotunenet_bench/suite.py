@@ -14,6 +14,7 @@ import torch
 from pydantic import BaseModel, ValidationError
 from torch.optim import Optimizer
 
+from autotunenet.files import locked, write_atomically
 from autotunenet_bench.config import (
     ConfigError,
     Departure,
@@ -24,11 +25,11 @@ from autotunenet_bench.config import (
     SuiteConfig,
     expand,
 )
+from autotunenet_bench.config.compute import Compute
 from autotunenet_bench.controllers.base import ControllerConfig
 from autotunenet_bench.data import DataSource
 from autotunenet_bench.environment import is_other
 from autotunenet_bench.executors import CellUpdate, run_cells
-from autotunenet_bench.files import locked, write_atomically
 from autotunenet_bench.report import ReportPaths, write_report
 from autotunenet_bench.results import ResultStore, RunFolder, Trace
 from autotunenet_bench.results.store import CUT_OFF
@@ -258,20 +259,42 @@ def resolve(config: RunConfig | SuiteConfig, source: DataSource) -> list[RunSpec
         ConfigError: If a regime or controller does not fit the length of the runs, or one does not fit the other, or
             there is no such device here.
     """
-    try:
-        config.compute.resolved()
-    except ValueError as error:
-        raise ConfigError([Problem("compute.device", str(error))]) from error
+    check_compute(config.compute)
     loaded: dict[str, TaskData] = {}
     infos: dict[str, DataInfo] = {}
     for task in config.tasks:
         loaded[task.display], infos[task.display] = task.load(source)
     specs = [cell.resolve(infos[cell.task.display]) for cell in expand(config)]
+    check_specs(specs, loaded)
+    return specs
+
+
+def check_compute(compute: Compute) -> None:
+    """Check that there is such a device here.
+
+    Raises:
+        ConfigError: If not.
+    """
+    try:
+        compute.resolved()
+    except ValueError as error:
+        raise ConfigError([Problem("compute.device", str(error))]) from error
+
+
+def check_specs(specs: Sequence[RunSpec], loaded: Mapping[str, TaskData]) -> None:
+    """Build every regime and controller once, and the optimizer where a regime has to look at it.
+
+    Args:
+        specs: Runs.
+        loaded: Their data, by the display name of the task.
+
+    Raises:
+        ConfigError: If a regime or controller does not fit the length of the runs, or one does not fit the other.
+    """
     problems = {str(problem): problem for spec in specs for problem in _misfits(spec, loaded[spec.task.display])}
     problems = problems or {str(problem): problem for problem in _mismatches(specs, loaded)}
     if problems:
         raise ConfigError(list(problems.values()))
-    return specs
 
 
 def _misfits(spec: RunSpec, data: TaskData) -> Iterator[Problem]:
@@ -314,7 +337,7 @@ def make_plan(specs: Sequence[RunSpec], store: ResultStore, num_workers: int | N
     pending = [spec for spec in specs if spec.run_id not in done]
     num_resumed = sum(store.folder(spec).status() in ("running", "interrupted") for spec in pending)
     begun = [(spec, next(store.folder(spec).events(), {})) for spec in specs if spec.run_id in done]
-    num_other = sum(is_other(event.get("environment"), spec.controller.packages) for spec, event in begun)
+    num_other = sum(is_other(event.get("environment"), spec.packages) for spec, event in begun)
     threads = max((spec.num_threads for spec in pending), default=1)
     workers = num_workers or max(1, num_cores() // threads)
     return Plan(specs, pending, num_resumed, num_other, max(1, min(workers, len(pending))), threads)

@@ -27,6 +27,9 @@ class DataInfo:
         num_val: Examples that the validation metrics are computed on, which controllers may see.
         num_test: Examples that the finished model is tested on, which no controller sees; 0: there is no such part.
         sha256: Of all pixels, or texts, and labels as decoded, so that the container format does not matter.
+        pretrained: What the weights that training begins with are and where they came from, in words; empty for a task
+            that always begins with random weights.
+        weights_sha256: Of the file that they came in; empty where there is none.
     """
 
     name: str
@@ -35,6 +38,8 @@ class DataInfo:
     num_val: int
     sha256: str
     num_test: int = 0
+    pretrained: str = ""
+    weights_sha256: str = ""
 
 
 class Batches(Protocol):
@@ -49,6 +54,22 @@ class Batches(Protocol):
         ...
 
 
+class PretrainedModel(Protocol):
+    """What a network is made of that does not begin with random weights."""
+
+    def config(self) -> dict[str, Any]:
+        """Its sizes and the like, by name."""
+        ...
+
+    def weights(self) -> dict[str, Tensor]:
+        """Its weights, by name."""
+        ...
+
+    def token_id(self, token: str) -> int:
+        """The number that its tokenizer has for a token."""
+        ...
+
+
 @dataclass
 class TaskData:
     """The live data of a run. A regime replaces `train` (and the others, where it says so) by another stream.
@@ -57,11 +78,13 @@ class TaskData:
         train: What is trained on.
         val: What is looked at after every epoch. Controllers are shown metrics of it.
         test: What the finished model is tested on, once. Nobody sees it before; None where there is no such part.
+        pretrained: What the network is made of where it begins with pretrained weights, or is read by its tokenizer.
     """
 
     train: Batches
     val: Batches
     test: Batches | None = None
+    pretrained: PretrainedModel | None = None
 
 
 @dataclass

@@ -17,13 +17,13 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from autotunenet.files import FolderInUseError, locked
 from autotunenet_bench import cli
 from autotunenet_bench import suite as suite_module
 from autotunenet_bench.config import RunSpec, parse_config
 from autotunenet_bench.controllers import CONTROLLERS
 from autotunenet_bench.data import DataSource
 from autotunenet_bench.data.cifar10 import decode_cifar10
-from autotunenet_bench.files import FolderInUseError, locked
 from autotunenet_bench.metrics import METRICS
 from autotunenet_bench.results.store import ResultStore
 from autotunenet_bench.suite import NoRunsError, make_plan, rebuild_report, resolve, run_suite
@@ -425,7 +425,7 @@ def test_workers_are_as_many_as_cores_allow(tmp_path: Path, monkeypatch: pytest.
 
 def test_a_folder_belongs_to_one_process_at_a_time(config: str, executor: FakeExecutor) -> None:
     Path("results/mine").mkdir(parents=True)
-    hold = "import sys; from pathlib import Path; from autotunenet_bench.files import locked\n"
+    hold = "import sys; from pathlib import Path; from autotunenet.files import locked\n"
     hold += "with locked(Path('results/mine')): print('held', flush=True); sys.stdin.read()"
     holder = subprocess.Popen([sys.executable, "-c", hold], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert holder.stdout is not None
@@ -434,7 +434,7 @@ def test_a_folder_belongs_to_one_process_at_a_time(config: str, executor: FakeEx
     holder.kill()  # nothing of it tidies up: the system lets go
     holder.communicate()
     assert result.exit_code == 2
-    words = f"another process is working in {Path('results/mine')}; wait for it, or use another --out"
+    words = f"another process is working in {Path('results/mine')}; wait for it, or use another folder"
     assert words in result.output
     assert executor.started == []
     assert invoke("run", "--config", config).exit_code == 0

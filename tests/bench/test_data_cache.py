@@ -19,9 +19,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
+from autotunenet.files import FolderInUseError, locked
 from autotunenet_bench.data import cache
 from autotunenet_bench.data.cache import cache_dir, cached_arrays
-from autotunenet_bench.files import FolderInUseError, locked
 
 KEY = {"files": ["abc"], "decoder": 1}
 

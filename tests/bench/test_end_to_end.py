@@ -38,6 +38,15 @@ def call(command, cwd, check=0, **env):
     return done.stdout + done.stderr
 
 
+def call_here(arguments, cwd, check=0):
+    """Run a command of ours in this process, whose workers are real ones all the same; return what it printed."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.chdir(cwd)
+        done = CliRunner().invoke(cli.app, arguments)
+    assert done.exit_code == check, done.output
+    return done.output
+
+
 def events_without_clock(root):
     """The bytes of every event file below a folder, by run, less what a clock has touched."""
     found = {}
@@ -69,14 +78,14 @@ def test_the_shim_runs_prints_a_table_and_writes_the_report(undisturbed):
 
 
 def test_a_second_run_elsewhere_gives_equal_bytes(undisturbed, tmp_path):
-    call([*MODULE, "run", *QUICK, "--out", "elsewhere", "--workers", "1"], tmp_path)
+    call_here(["run", *QUICK, "--out", "elsewhere", "--workers", "1"], tmp_path)
     assert events_without_clock(tmp_path / "elsewhere" / "digits_quick") == events_without_clock(undisturbed[0])
 
 
 def test_the_same_command_again_reuses_what_is_finished(undisturbed):
     folder, _ = undisturbed
     before = {run.path.name: run.events_path.stat().st_mtime_ns for run in ResultStore(folder).folders()}
-    printed = call([*SHIM, *QUICK], folder.parents[1])
+    printed = call_here(["run", *QUICK], folder.parents[1])
     assert "3 finished runs reused; --fresh runs them again" in printed
     assert before == {run.path.name: run.events_path.stat().st_mtime_ns for run in ResultStore(folder).folders()}
 
@@ -141,7 +150,7 @@ def test_kill_9_of_everything_at_a_random_moment_loses_nothing(undisturbed, tmp_
         for run in ResultStore(results).folders()
         if run.status() == "done"
     }
-    call([*MODULE, "run", *QUICK], tmp_path)
+    call_here(["run", *QUICK], tmp_path)
     assert events_without_clock(results) == events_without_clock(undisturbed[0])
     for name, written in done_before.items():
         assert RunFolder(results / name).events_path.stat().st_mtime_ns == written, "a finished run was run again"
@@ -152,11 +161,11 @@ def test_a_second_process_is_refused_until_the_first_is_killed(undisturbed, tmp_
     process = start(tmp_path)
     wait_for(lambda: any(results.glob("*/events.jsonl")), process)
     process.send_signal(signal.SIGSTOP)  # or it might be done before the other one has begun
-    printed = call([*MODULE, "run", *QUICK], tmp_path, check=2)
+    printed = call_here(["run", *QUICK], tmp_path, check=2)
     assert f"another process is working in {Path('results/digits_quick')}; wait for it" in printed
     process.kill()  # itself only: its workers see that and end
     process.communicate()
-    call([*MODULE, "run", *QUICK], tmp_path)
+    call_here(["run", *QUICK], tmp_path)
     assert events_without_clock(results) == events_without_clock(undisturbed[0])
 
 
@@ -167,37 +176,25 @@ MISTAKES = {
 }
 
 
-@pytest.fixture
-def refused(tmp_path, monkeypatch):
-    """A command that is refused, in this process: a process of its own says no other words."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments):
-        done = CliRunner().invoke(cli.app, ["run", *arguments])
-        assert done.exit_code == 2, done.output
-        return done.output
-
-    return call
-
-
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_mistakes_in_a_config_end_with_2_and_say_what_to_do(mistake, refused, tmp_path):
+def test_mistakes_in_a_config_end_with_2_and_say_what_to_do(mistake, tmp_path):
     line, words = MISTAKES[mistake]
     text = "task: digits_mlp\nregime: stationary\nnum_epochs: 1\nseeds: [0]\n"
     (tmp_path / "my.yaml").write_text(text + line)
-    printed = refused("--config", "my.yaml")
+    printed = call_here(["run", "--config", "my.yaml"], tmp_path, check=2)
     assert "my.yaml:5" in printed
     assert all(word in printed for word in words)
     assert not (tmp_path / "results").exists()
 
 
 def test_a_missing_config_ends_with_2(tmp_path):
-    printed = call([*SHIM, "--config", "configs/mnist_data_shif.yaml"], tmp_path, check=2)
+    printed = call_here(["run", "--config", "configs/mnist_data_shif.yaml"], tmp_path, check=2)
     assert "mnist_data_shift" in printed
 
 
-def test_missing_data_end_with_2(refused, tmp_path):
-    assert str(tmp_path) in refused("--config", "mnist_data_shift", "--data-dir", str(tmp_path))
+def test_missing_data_end_with_2(tmp_path):
+    arguments = ["run", "--config", "mnist_data_shift", "--data-dir", str(tmp_path)]
+    assert str(tmp_path) in call_here(arguments, tmp_path, check=2)
 
 
 def test_an_installed_wheel_works_in_an_empty_folder(tmp_path):
@@ -223,8 +220,8 @@ def test_an_installed_wheel_works_in_an_empty_folder(tmp_path):
 
 def test_the_main_job_gives_equal_bytes_on_real_images(tmp_path):
     small = ["--config", "configs/mnist_data_shift.yaml", "--set", "num_epochs=2", "--set", "seeds=[0]"]
-    for name in ("first", "second"):
-        call([*SHIM, *small, "--out", name], tmp_path)
+    call([*SHIM, *small, "--out", "first"], tmp_path)
+    call_here(["run", *small, "--out", "second"], tmp_path)
     assert events_without_clock(tmp_path / "first/mnist_data_shift") == events_without_clock(
         tmp_path / "second/mnist_data_shift"
     )

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from autotunenet_bench.device import Device
 from autotunenet_bench.models import BiLstmClassifier, ResNet
 from autotunenet_bench.models.bilstm import text_lengths
-from autotunenet_bench.models.resnet import BasicBlock
+from autotunenet_bench.models.resnet import BasicBlock, Bottleneck
 from autotunenet_bench.runners.base import weights_sha256
 from autotunenet_bench.tasks import TASKS
 
@@ -51,6 +51,41 @@ def test_resnets_have_the_size_that_is_worked_out_by_hand(widths, blocks, expect
     assert num_parameters(model) == by_hand(widths, blocks, 10) == expected
     convolutions = [module for module in model.modules() if isinstance(module, nn.Conv2d) and module.kernel_size[0] > 1]
     assert len(convolutions) + 1 == 2 * blocks * len(widths) + 2  # the number in its name: with the last layer
+
+
+@pytest.mark.parametrize(
+    ("widths", "blocks", "expected"),
+    [((64, 128, 256, 512), (3, 4, 6, 3), 23_520_842), ((16, 32, 64), (1, 1, 1), 127_642)],
+)
+def test_resnets_of_bottlenecks_have_the_size_that_is_worked_out_by_hand(widths, blocks, expected):
+    with torch.device("meta"):
+        model = ResNet(widths, blocks, block=Bottleneck)
+    total, before = conv_and_norm(3, widths[0]), widths[0]
+    for width, num in zip(widths, blocks, strict=True):
+        for number in range(num):
+            total += conv_and_norm(before, width, 1) + conv_and_norm(width, width) + conv_and_norm(width, 4 * width, 1)
+            total += conv_and_norm(before, 4 * width, size=1) if number == 0 else 0
+            before = 4 * width
+    assert num_parameters(model) == total + before * 10 + 10 == expected
+    inner = [name for name, module in model.named_modules() if isinstance(module, nn.Conv2d) and "shortcut" not in name]
+    assert len(inner) + 1 == 3 * sum(blocks) + 2
+
+
+@pytest.mark.parametrize(("before", "width", "stride"), [(16, 4, 1), (8, 4, 1), (16, 8, 2)])
+def test_a_bottleneck_is_that_of_transformers(before, width, stride):
+    """Whose 3x3 convolution has the stride."""
+    from transformers.models.resnet.modeling_resnet import ResNetBottleNeckLayer
+
+    block = seeded(lambda: Bottleneck(before, width, stride)).eval()
+    other = ResNetBottleNeckLayer(before, 4 * width, stride).eval()
+    assert len(block.state_dict()) == len(other.state_dict())
+    for number in (1, 2, 3):
+        getattr(block, f"conv{number}").load_state_dict(other.layer[number - 1].convolution.state_dict())
+        getattr(block, f"norm{number}").load_state_dict(other.layer[number - 1].normalization.state_dict())
+    if len(block.shortcut):
+        block.shortcut[0].load_state_dict(other.shortcut.convolution.state_dict())
+    inputs = torch.randn(2, before, 8, 8, generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(block(inputs), other(inputs), atol=1e-5)
 
 
 def test_sizes_are_halved_from_the_second_stage_on():
@@ -177,6 +212,7 @@ def test_a_text_without_words_has_a_finite_prediction():
 # digest: torch draws normal numbers whose last bit is the processor's.
 DRAWN = {
     "cifar10_resnet18": (224395, 12481.1, -3.41084e-05),
+    "cifar10_resnet50_small": (10382.2, 2428.86, 0.000105925),
     "cifar10_resnet18_small": (4733.82, 795.964, -3.90705e-05),
     "imdb_bilstm": (215934, 26287.6, 0.00220506),
     "imdb_bilstm_small": (14257.7, 1773.26, -0.0276958),
@@ -196,7 +232,13 @@ def test_the_initial_weights_of_a_seed_never_change(name):
     assert weights_sha256(seeded(TASKS[name]().build_model, seed=4)) != weights_sha256(model)
 
 
-@pytest.mark.parametrize("name", [name for name in TASKS if "18" not in name or "small" in name])
+# Those on GLUE need a pretrained model: tests/bench/test_tasks_glue.py.
+IN_BFLOAT16 = [
+    name for name in TASKS if not name.startswith(("sst2", "mrpc")) and ("resnet" not in name or "small" in name)
+]
+
+
+@pytest.mark.parametrize("name", IN_BFLOAT16)
 def test_every_task_can_be_passed_in_bfloat16_and_gives_nearly_the_same(name):
     """On CPUs without instructions for it oneDNN has no LSTM in bfloat16."""
     task = TASKS[name]()

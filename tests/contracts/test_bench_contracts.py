@@ -53,20 +53,24 @@ def test_rules_have_names_of_their_own_and_say_what_they_ask_and_how_to_mend_it(
 
 # -- tasks -----------------------------------------------------------------------------------------------------------
 
-FROM_A_FOLDER = ("cifar10", "imdb")
-LARGE = ("cifar10_resnet18", "imdb_bilstm")
+FROM_A_FOLDER = ("cifar10", "imdb", "sst2", "mrpc")
+PRETRAINED = ("sst2", "mrpc")
+"""Begin with a model here that has its sizes and its weights from a folder."""
+LARGE = ("cifar10_resnet18", "cifar10_resnet50", "imdb_bilstm")
 """Take seconds a step: one step has to do."""
 
 
 @pytest.fixture(scope="module")
-def task_subjects(small_data):
+def task_subjects(small_data, tiny_bert):
     source = DataSource(small_data)
+
+    def fields(name):
+        if name.startswith(PRETRAINED):
+            return {"model": str(tiny_bert), "max_length": 48, "num_val": None}
+        return {"data_fraction": 0.1 if "50" in name else 0.2} if name in LARGE else {}
+
     return {
-        name: Subject(
-            TASKS[name],
-            {"data_fraction": 0.2} if name in LARGE else {},
-            source if name.startswith(FROM_A_FOLDER) else DataSource(),
-        )
+        name: Subject(TASKS[name], fields(name), source if name.startswith(FROM_A_FOLDER) else DataSource())
         for name in TASKS
     }
 
@@ -139,7 +143,7 @@ def test_searches(name, rule, capfd):
 
 def make_trace(losses, val):
     """A finished run of one step an epoch, with a rollback and a change of lr."""
-    start = {"event": "start", "environment": {}, "hyperparams": {"lr": 0.1}, "val": {"loss": 2.3, "accuracy": 0.1}}
+    start = {"event": "start", "environment": {}, "hyperparams": {"lr": 0.1}, "val": {"loss": 2.3} | AT_FIRST}
     start |= {"flops": {"train_epoch": 100, "num_batches": 1, "evaluation": 10}}
     clock = {"train_seconds": 2.0, "eval_seconds": 1.0, "control_seconds": 0.5}
     seen = Observation(1, 1.0, {"lr": 0.1})
@@ -166,11 +170,13 @@ def make_trace(losses, val):
     return Trace.from_events({"seed": 0, "num_epochs": len(epochs)}, events)
 
 
-BAD = {"loss": math.nan, "accuracy": math.nan}
+AT_FIRST = {"accuracy": 0.1, "f1": 0.1, "top5_accuracy": 0.5}
+BETTER = {"accuracy": 0.5, "f1": 0.4, "top5_accuracy": 0.9}
+BAD = dict.fromkeys(("loss", *AT_FIRST), math.nan)
 TRACES = {
-    "calm": make_trace([2.0, 1.0], [{"loss": 1.5, "accuracy": 0.5}, {"loss": 1.0, "accuracy": 0.75}]),
-    "diverges": make_trace([2.0, math.nan, math.inf], [{"loss": 1.5, "accuracy": 0.5}, BAD, BAD]),
-    "diverges at once": make_trace([math.nan, math.inf], [BAD, {"loss": math.inf, "accuracy": 0.1}]),
+    "calm": make_trace([2.0, 1.0], [{"loss": 1.5, **BETTER}, {"loss": 1.0, **BETTER}]),
+    "diverges": make_trace([2.0, math.nan, math.inf], [{"loss": 1.5, **BETTER}, BAD, BAD]),
+    "diverges at once": make_trace([math.nan, math.inf], [BAD, {"loss": math.inf, **AT_FIRST}]),
 }
 
 

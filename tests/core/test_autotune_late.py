@@ -1,7 +1,10 @@
 """What comes after the tuner, or before it again: a scheduler, a second tuner, a close, a resume."""
 
+import copy
+import functools
 import gc
 import io
+import itertools
 import math
 
 import pytest
@@ -200,33 +203,44 @@ def test_a_tuner_that_could_not_be_made_leaves_nothing_behind():
 # -- resume ----------------------------------------------------------------------------------------------------------
 
 
+CUTS = (2, 17, 60, 150)
+
+
+@functools.cache
+def straight_run(name, lr):
+    """A run to its end, with what a user saves at each of the cuts: parts in a file, and the schedule's state."""
+    straight, saved, losses = Training(name, lr=lr), {}, []
+    for start, end in itertools.pairwise((0, *CUTS, NUM_STEPS)):
+        losses += straight.run(end, start=start).losses
+        if end in CUTS:
+            file = io.BytesIO()
+            parts = {"model": straight.model, "optimizer": straight.optimizer, "tuner": straight.tuner}
+            torch.save({k: part.state_dict() for k, part in parts.items()}, file)
+            saved[end] = file.getvalue(), straight.scheduler.state_dict() if straight.scheduler else None
+    straight.losses = losses
+    return straight, saved
+
+
 @pytest.mark.parametrize("name", [None, "cosine"])
 @pytest.mark.parametrize("lr", [1e-4, LR, 1.0])
-@pytest.mark.parametrize("cut", [2, 17, 60, 150])
+@pytest.mark.parametrize("cut", CUTS)
 @pytest.mark.parametrize("tuner_first", [False, True])
 def test_a_resume_is_exact_whatever_is_loaded_first(tuner_first, cut, lr, name):
-    straight = Training(name, lr=lr)
-    straight.run(cut)
-    file = io.BytesIO()
-    parts = {"model": straight.model, "optimizer": straight.optimizer, "tuner": straight.tuner}
-    torch.save({k: part.state_dict() for k, part in parts.items()}, file)
-    schedule = straight.scheduler.state_dict() if straight.scheduler else None
-    straight.run(NUM_STEPS, start=cut)
-
-    file.seek(0)
-    saved = torch.load(file, weights_only=True)
+    straight, files = straight_run(name, lr)
+    file, schedule = files[cut]
+    saved = torch.load(io.BytesIO(file), weights_only=True)
     resumed = Training(name, lr=lr, tuned=tuner_first)
     resumed.model.load_state_dict(saved["model"])
     resumed.optimizer.load_state_dict(saved["optimizer"])
     if schedule:
-        resumed.scheduler.load_state_dict(schedule)
+        resumed.scheduler.load_state_dict(copy.deepcopy(schedule))
     resumed.tuner = resumed.tuner or AutoTuneNet(resumed.model, resumed.optimizer, NUM_STEPS)
     resumed.tuner.load_state_dict(saved["tuner"])
     box, expected = resumed.tuner._space["lr"], straight.tuner._space["lr"]
     assert (box, resumed.tuner._space.clip({"lr": 1e30})) == (expected, {"lr": expected.high})
     resumed.run(NUM_STEPS, start=cut)
     assert same(resumed.history(), straight.history())
-    assert resumed.losses == straight.losses
+    assert resumed.losses == straight.losses[cut:]
     assert (resumed.shown, resumed.used) == (straight.shown[cut:], straight.used[cut:])
 
 

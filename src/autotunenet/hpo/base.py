@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from autotunenet.hpo.trial import Cost, Trial, TrialState
 from autotunenet.space import SearchSpace
 
 Direction = Literal["minimize", "maximize"]
+AnySearch = TypeVar("AnySearch", bound="Search")
 
 
 class Search(ABC):
@@ -43,6 +45,14 @@ class Search(ABC):
     True
     """
 
+    _arguments: tuple[tuple[Any, ...], dict[str, Any]]
+
+    def __new__(cls: type[AnySearch], *args: Any, **kwargs: Any) -> AnySearch:
+        """Remember the arguments: together with the trials they are all that a search is."""
+        search = super().__new__(cls)
+        search._arguments = (args, kwargs)
+        return search
+
     def __init__(self, space: SearchSpace, *, seed: int = 0, direction: Direction = "minimize") -> None:
         if direction not in ("minimize", "maximize"):
             raise ValueError(f"direction must be 'minimize' or 'maximize', got {direction!r}")
@@ -50,6 +60,18 @@ class Search(ABC):
         self.seed = seed
         self.direction = direction
         self._trials: list[Trial] = []
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _remake, (type(self), *self._arguments, self._trials)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The arguments it was made with, defaults included, but for space, seed and direction."""
+        args, kwargs = self._arguments
+        bound = inspect.signature(type(self).__init__).bind(self, *args, **kwargs)
+        bound.apply_defaults()
+        _, *names = bound.arguments
+        return {name: bound.arguments[name] for name in names if name not in ("space", "seed", "direction")}
 
     @property
     def trials(self) -> tuple[Trial, ...]:
@@ -131,9 +153,23 @@ class Search(ABC):
         if [trial.number for trial in loaded] != list(range(len(loaded))):
             raise ValueError(f"trials must be numbered 0, 1, 2, ...; got {[trial.number for trial in loaded]}")
         for trial in loaded:
-            if not self.space.contains(trial.params):
-                raise ValueError(f"trial {trial.number}: {dict(trial.params)} is no point of {self.space}")
+            self._check_point(trial)
         self._trials = loaded
+
+    def add(self, trial: Trial) -> None:
+        """Take the next trial from another search of the same kind, space and seed, as if it had been asked for here.
+
+        Raises:
+            ValueError: If its number is not the next one, or its point lies outside of the space.
+        """
+        if trial.number != len(self._trials):
+            raise ValueError(f"the next trial has number {len(self._trials)}, got one with number {trial.number}")
+        self._check_point(trial)
+        self._trials.append(trial)
+
+    def _check_point(self, trial: Trial) -> None:
+        if not self.space.contains(trial.params):
+            raise ValueError(f"trial {trial.number}: {dict(trial.params)} is no point of {self.space}")
 
     @abstractmethod
     def _propose(self, number: int) -> Trial | None:
@@ -156,3 +192,10 @@ class Search(ABC):
     def _stream(self, number: int) -> np.random.Generator:
         """Return the random stream of a trial; negative numbers are streams of no trial."""
         return np.random.default_rng([self.seed, number % 2**32])
+
+
+def _remake(kind: type[Search], args: tuple[Any, ...], kwargs: dict[str, Any], trials: list[Trial]) -> Search:
+    """Return the search that was pickled."""
+    search = kind(*args, **kwargs)
+    search.load_trials(trials)
+    return search

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from autotunenet.files import FolderInUseError
 from autotunenet_bench.attribution.suite import OPTIMIZERS, PlanError, plan, run_attribution
 from autotunenet_bench.attribution.tasks import SUITE_TASKS
 from autotunenet_bench.data import DataError, DataSource
 from autotunenet_bench.executors import ProgressDisplay
-from autotunenet_bench.files import FolderInUseError
 from autotunenet_bench.suite import num_cores
 
 

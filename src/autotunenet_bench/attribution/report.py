@@ -10,9 +10,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from autotunenet.files import write_atomically
 from autotunenet_bench.attribution.scoring import VERDICTS, confusion, grouped, median_delay, outcome, score
 from autotunenet_bench.attribution.trajectory import Row
-from autotunenet_bench.files import write_atomically
 
 CASES_FILE, SUMMARY_FILE, TABLE_FILE = "cases.jsonl", "summary.md", "summary.csv"
 

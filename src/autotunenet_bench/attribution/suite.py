@@ -9,12 +9,12 @@ from pathlib import Path
 
 import torch
 
+from autotunenet.files import locked
 from autotunenet_bench.attribution.report import write_files
 from autotunenet_bench.attribution.tasks import SUITE_TASKS
 from autotunenet_bench.attribution.trajectory import Row, TrajectorySpec, can_replay, run_trajectory
 from autotunenet_bench.data import DataSource
 from autotunenet_bench.executors import CellFailure, CellUpdate, run_cells
-from autotunenet_bench.files import locked
 from autotunenet_bench.types import EventSink
 
 OPTIMIZERS = ("sgd", "adam", "adamw")

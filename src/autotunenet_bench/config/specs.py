@@ -69,13 +69,19 @@ class RunSpec(BaseModel):
 
     @field_serializer("data")
     def _plain_data(self, data: DataInfo) -> dict[str, Any]:
-        """Write `num_test` only where there is a test part, so that runs of before there were any keep their ids."""
-        return {key: value for key, value in asdict(data).items() if key != "num_test" or value}
+        """Write what not all data have only where it is there, so that runs of before there was any keep their ids."""
+        optional = ("num_test", "pretrained", "weights_sha256")
+        return {key: value for key, value in asdict(data).items() if key not in optional or value}
 
     @property
     def run_id(self) -> str:
         """A file name that begins readably and ends in a hash of the whole spec."""
         return run_id_of(self.model_dump(mode="json"))
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """The packages, beside those that every run needs, whose versions decide about its numbers."""
+        return tuple(dict.fromkeys((*self.task.packages, *self.controller.packages)))
 
     def search_space(self) -> SearchSpace:
         """Return the space that the controller moves in: the task's, with the config's ranges over it."""

@@ -6,6 +6,14 @@ an installed package.
 
 from autotunenet_bench.data.batches import TensorBatches, as_tensor_batches
 from autotunenet_bench.data.seeds import stream_seed
-from autotunenet_bench.data.source import DATA_DIR_VARIABLE, DataError, DataSource
+from autotunenet_bench.data.source import DATA_DIR_VARIABLE, MODEL_DIR_VARIABLE, DataError, DataSource
 
-__all__ = ["DATA_DIR_VARIABLE", "DataError", "DataSource", "TensorBatches", "as_tensor_batches", "stream_seed"]
+__all__ = [
+    "DATA_DIR_VARIABLE",
+    "MODEL_DIR_VARIABLE",
+    "DataError",
+    "DataSource",
+    "TensorBatches",
+    "as_tensor_batches",
+    "stream_seed",
+]

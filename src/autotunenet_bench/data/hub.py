@@ -1,9 +1,10 @@
-"""Downloads from the Hugging Face Hub, at a fixed commit."""
+"""Downloads from the Hugging Face Hub, data sets and models, at a fixed commit."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from autotunenet_bench.data.source import DataError
 
@@ -16,11 +17,13 @@ class HubRepo:
         name: For example ``"ylecun/mnist"``.
         revision: The commit, 40 hexadecimal digits: whatever is pushed later, the files stay the same.
         folder: Of the parquet files in it.
+        splits: What the files of the training and of the test part are called there.
     """
 
     name: str
     revision: str
     folder: str
+    splits: tuple[str, str] = ("train", "test")
 
     @property
     def words(self) -> str:
@@ -41,20 +44,38 @@ def download(repo: HubRepo) -> Path:
     Raises:
         DataError: If `huggingface_hub` is not installed, or the files can neither be fetched nor found in the cache.
     """
+    patterns = [f"{repo.folder}/{split}-*.parquet" for split in repo.splits]
+    return snapshot(repo.name, repo.revision, patterns, "dataset", "a data_dir") / repo.folder
+
+
+def snapshot(name: str, revision: str, patterns: list[str], kind: Literal["dataset", "model"], instead: str) -> Path:
+    """Fetch files of a repository on the Hub into the Hub's own cache; offline, take them from there.
+
+    Args:
+        name: Of the repository.
+        revision: Its commit.
+        patterns: Which files.
+        kind: What kind of repository it is.
+        instead: What can hold a copy, for the message where it cannot be fetched.
+
+    Returns:
+        The folder with the files, each at its place in the repository.
+
+    Raises:
+        DataError: As `download`.
+    """
     try:
         from huggingface_hub import snapshot_download
     except ImportError as error:
         raise DataError(
-            f"downloading {repo.name} needs the package huggingface_hub: pip install 'autotunenet[hub]'; or leave out "
-            f"the download and give a data_dir, or neither for the data that come with an installed package, if any"
+            f"downloading {name} needs the package huggingface_hub: pip install 'autotunenet[hub]'; or leave out "
+            f"the download and give {instead}, or neither for what comes with an installed package, if any"
         ) from error
-    patterns = [f"{repo.folder}/{split}-*.parquet" for split in ("train", "test")]
     try:
-        root = snapshot_download(repo.name, repo_type="dataset", revision=repo.revision, allow_patterns=patterns)
+        return Path(snapshot_download(name, repo_type=kind, revision=revision, allow_patterns=patterns))
     # The Hub's client raises its own errors, its HTTP library's (another one since 1.0) and OSErrors.
     except Exception as error:
         raise DataError(
-            f"{repo.name} could not be downloaded from the Hugging Face Hub ({type(error).__name__}: {error}); check "
-            f"the connection and HF_HUB_OFFLINE, or give a data_dir that holds a copy"
+            f"{name} could not be downloaded from the Hugging Face Hub ({type(error).__name__}: {error}); check "
+            f"the connection and HF_HUB_OFFLINE, or give {instead} that holds a copy"
         ) from error
-    return Path(root) / repo.folder

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from autotunenet_bench.data.cache import cached_arrays
 from autotunenet_bench.data.images import LabelledImages
 from autotunenet_bench.data.source import DataError
-from autotunenet_bench.data.texts import LabelledTexts, pack_texts
+from autotunenet_bench.data.texts import TEXT_ARRAYS, LabelledTexts, pack_texts
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -53,7 +53,7 @@ def find_shards(folders: Sequence[Path], split: str) -> list[Path]:
 
     Args:
         folders: Where to look, best first; the first that has any wins.
-        split: ``"train"`` or ``"test"``.
+        split: For example ``"train"``.
 
     Returns:
         Paths; empty if no folder has any.
@@ -98,24 +98,30 @@ def read_images(name: str, shards: Sequence[Path], column: ImageColumn) -> tuple
     return LabelledImages(arrays["images"], arrays["labels"]), frozenset(arrays["formats"].tolist())
 
 
-def read_texts(name: str, shards: Sequence[Path], num_classes: int) -> LabelledTexts:
-    """Read shards of texts with the columns ``text`` and ``label``, or take them from the cache.
+def read_texts(
+    name: str, shards: Sequence[Path], num_classes: int, columns: tuple[str, ...] = ("text",)
+) -> LabelledTexts:
+    """Read shards of labelled texts or pairs of texts, or take them from the cache.
 
     Args:
         name: Of the entry in the cache.
         shards: At least one path.
-        num_classes: Labels must be in ``[0, num_classes)``.
+        num_classes: The column ``label`` holds whole numbers in ``[0, num_classes)``.
+        columns: That of the texts; or the two of pairs, first and second.
 
     Raises:
         DataError: If a file is torn, lacks a column, or holds a text or a label that does not belong.
     """
 
     def build() -> Mapping[str, NDArray[Any]]:
-        parts = [_read_texts(path, num_classes) for path in shards]
-        blob, offsets = pack_texts(text for texts, _ in parts for text in texts)
-        return {"blob": blob, "offsets": offsets, "labels": np.concatenate([labels for _, labels in parts])}
+        parts = [_read_texts(path, num_classes, columns) for path in shards]
+        arrays: dict[str, NDArray[Any]] = {"labels": np.concatenate([labels for _, labels in parts])}
+        for number, keys in zip(range(len(columns)), TEXT_ARRAYS, strict=False):
+            arrays |= zip(keys, pack_texts(text for texts, _ in parts for text in texts[number]), strict=True)
+        return arrays
 
-    return LabelledTexts.of(cached_arrays(name, _key(shards) | {"num_classes": num_classes}, build))
+    key = _key(shards) | {"num_classes": num_classes} | ({"columns": columns} if columns != ("text",) else {})
+    return LabelledTexts.of(cached_arrays(name, key, build))
 
 
 def file_sha256(path: Path) -> str:
@@ -171,17 +177,19 @@ def _decode_shard(path: Path, column: ImageColumn) -> tuple[NDArray[np.uint8], N
     return pixels, labels, formats
 
 
-def _read_texts(path: Path, num_classes: int) -> tuple[list[str], NDArray[np.uint8]]:
+def _read_texts(path: Path, num_classes: int, columns: Sequence[str]) -> tuple[list[list[str]], NDArray[np.uint8]]:
+    """Return the texts of each column, and the labels."""
     table = _read_table(path)
-    if not {"text", "label"} <= set(table.schema.names):
+    if not {*columns, "label"} <= set(table.schema.names):
         raise DataError(
-            f"{path} needs the columns text and label, it has {', '.join(table.schema.names)}; is it a file of "
-            f"another data set?"
+            f"{path} needs the columns {', '.join(columns)} and label, it has {', '.join(table.schema.names)}; is it a "
+            f"file of another data set?"
         )
-    texts = table["text"].to_pylist()
-    for row, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise DataError(f"{path}, row {row}: expected a text, got {text!r}; is it a file of another data set?")
+    texts: list[list[str]] = [table[column].to_pylist() for column in columns]
+    for of_column in texts:
+        for row, text in enumerate(of_column):
+            if not isinstance(text, str):
+                raise DataError(f"{path}, row {row}: expected a text, got {text!r}; is it a file of another data set?")
     return texts, _labels(path, table, num_classes)
 
 

@@ -183,7 +183,7 @@ def _from_folder(
     if not root.is_dir():
         raise DataError(f"the data directory {root} does not exist or is no folder; correct it, or {leave}")
     folders = [root / folder for folder in places.folders]
-    if shards := _shards(folders, "parquet files in the Hub's layout"):
+    if shards := _shards(folders, places.repo.splits, "parquet files in the Hub's layout"):
         return from_shards(shards)
     if (found := from_other_files(root)) is not None:
         return found
@@ -194,7 +194,7 @@ def _from_folder(
 
 
 def _download(places: Places) -> Shards:
-    shards = _shards([download(places.repo)], places.repo.words)
+    shards = _shards([download(places.repo)], places.repo.splits, places.repo.words)
     if shards is None:
         raise DataError(
             f"the download of {places.repo.name} holds no {places.repo.folder}/train-*.parquet; clear it from the "
@@ -203,9 +203,10 @@ def _download(places: Places) -> Shards:
     return shards
 
 
-def _shards(folders: list[Path], source: str) -> Shards | None:
-    train = find_shards(folders, "train")
-    return Shards(train=train, test=find_shards([train[0].parent], "test"), source=source) if train else None
+def _shards(folders: list[Path], splits: tuple[str, str], source: str) -> Shards | None:
+    name, test_name = splits
+    train = find_shards(folders, name)
+    return Shards(train=train, test=find_shards([train[0].parent], test_name), source=source) if train else None
 
 
 def _wanted(places: Places) -> str:

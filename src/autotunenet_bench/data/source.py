@@ -10,6 +10,10 @@ DATA_DIR_VARIABLE = "AUTOTUNENET_DATA_DIR"
 """Environment variable with the folder of the user's own copies of the data sets."""
 
 
+MODEL_DIR_VARIABLE = "AUTOTUNENET_MODEL_DIR"
+"""Environment variable with the folder of the user's own copies of pretrained models, a folder each."""
+
+
 class DataError(ValueError):
     """Data that was asked for is missing or damaged. The message says which file, what is wrong, and what to do."""
 
@@ -23,11 +27,13 @@ class DataSource:
             back to other data in silence.
         download: Whether the data may be fetched from the Hugging Face Hub.
         full: Whether a part of a data set will not do, such as the one inside a package: then it is an error.
+        model_dir: Folder of the user's own copies of pretrained models; see `autotunenet_bench.data.pretrained`.
     """
 
     data_dir: Path | None = None
     download: bool = False
     full: bool = False
+    model_dir: Path | None = None
 
     @classmethod
     def from_environment(
@@ -35,10 +41,12 @@ class DataSource:
     ) -> DataSource:
         """Return a source whose `data_dir` is the given one or else that of ``AUTOTUNENET_DATA_DIR``.
 
-        The folder is made absolute, so that worker processes started elsewhere find it too. An empty value is none.
+        Its `model_dir` is that of ``AUTOTUNENET_MODEL_DIR``. Folders are made absolute, so that worker processes
+        started elsewhere find them too. An empty value is none.
 
         >>> DataSource.from_environment("/data").data_dir.is_absolute()
         True
         """
-        folder = str(data_dir or os.environ.get(DATA_DIR_VARIABLE, "")).strip()
-        return cls(Path(folder).expanduser().absolute() if folder else None, download, full)
+        given = str(data_dir or os.environ.get(DATA_DIR_VARIABLE, "")), os.environ.get(MODEL_DIR_VARIABLE, "")
+        folder, models = (Path(name.strip()).expanduser().absolute() if name.strip() else None for name in given)
+        return cls(folder, download, full, models)

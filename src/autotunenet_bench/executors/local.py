@@ -7,14 +7,9 @@ A worker that dies takes nothing with it but its own run, which is tried once mo
 from __future__ import annotations
 
 import logging
-import os
 import pickle
-import signal
-import threading
-import time
 from collections import deque
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing import connection
 from multiprocessing.connection import Connection
@@ -22,8 +17,8 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from autotunenet.processes import Starter, describe_exit, end_processes, interrupts, refers_to_main
 from autotunenet_bench.executors.base import CellFailure, CellSpec, CellState, CellUpdate, RunCell, UpdateSink
-from autotunenet_bench.executors.processes import Starter, describe_exit, refers_to_main
 from autotunenet_bench.executors.worker import (
     OUTPUT_FILE,
     THREAD_VARIABLES,
@@ -38,7 +33,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-BENCH_MODULES = ("autotunenet_bench.results.store", "autotunenet_bench.runners")
+BENCH_MODULES = ("autotunenet_bench.results.store", "autotunenet_bench.runners", "torch._dynamo")
+"""What runs of this package need, so that workers do not import it one by one; torch imports the last with the first
+optimizer, which takes as long as torch itself."""
+
 MAX_TRIES = 2
 MAX_FAILED_STARTS = 3
 GRACE_SECONDS = 2.0
@@ -81,12 +79,16 @@ def run_cells(
         return []
     starter = Starter(
         dict.fromkeys(THREAD_VARIABLES, str(num_threads)),
-        preload=["autotunenet_bench.executors.worker", *(BENCH_MODULES if run_cell is run_bench_cell else ())],
+        preload=["autotunenet_bench.executors.worker", *(BENCH_MODULES if _is_ours(run_cell) else ())],
         needs_main=refers_to_main(run_cell, source, list(specs)),
     )
-    with _interrupts() as interrupts:
-        pool = _Pool(starter, (run_cell, root.resolve(), source, num_threads), num_workers, on_update, interrupts)
+    with interrupts() as interrupted:
+        pool = _Pool(starter, (run_cell, root.resolve(), source, num_threads), num_workers, on_update, interrupted)
         return pool.run(specs)
+
+
+def _is_ours(run_cell: RunCell) -> bool:
+    return (run_cell.__module__ or "").startswith("autotunenet_bench.")
 
 
 @dataclass(slots=True)
@@ -197,6 +199,8 @@ class _Pool:
         elif report.kind == "epoch":
             cell.epoch = report.epoch
             self._tell(cell, "epoch", report.message)
+        elif report.kind == "note":
+            self._tell(cell, "note", report.message)
         else:
             worker.cell = None
             worker.state = "idle" if report.kind == "done" else "leaving"
@@ -209,7 +213,8 @@ class _Pool:
 
     def _bury(self, worker: _Worker) -> None:
         """Take leave of a worker that has ended, and decide what becomes of its run."""
-        _end([worker], GRACE_SECONDS)
+        worker.channel.close()
+        end_processes([worker.process], GRACE_SECONDS)
         self._workers.remove(worker)
         how = describe_exit(worker.process.exitcode)
         worker.process.close()  # should only its fork server have died, it takes this for the end of its parent
@@ -251,13 +256,13 @@ class _Pool:
         """Let idle workers end by themselves."""
         for worker in self._workers:
             worker.channel.close()
-        _end(self._workers, GRACE_SECONDS)
+        end_processes([worker.process for worker in self._workers], GRACE_SECONDS)
 
     def _stop(self) -> None:
         """End all workers now, and mark what they were doing "interrupted"."""
         for worker in self._workers:
             worker.process.terminate()
-        _end(self._workers, GRACE_SECONDS, close=False)
+        end_processes([worker.process for worker in self._workers], GRACE_SECONDS)
         self._on_update = lambda update: None  # it may be what has failed
         for worker in self._workers:
             self._hear(worker)  # a run that has come to its end in time is not interrupted
@@ -272,45 +277,3 @@ class _Pool:
 
     def _tell(self, cell: _Cell, state: CellState, message: str = "") -> None:
         self._on_update(CellUpdate(cell.spec.run_id, state, cell.epoch, cell.spec.num_epochs, message))
-
-
-def _end(workers: Sequence[_Worker], grace_seconds: float, close: bool = True) -> None:
-    """Wait until processes that were told to end, or have ended, are gone; kill those that take too long."""
-    if close:
-        for worker in workers:
-            worker.channel.close()
-    deadline = time.monotonic() + grace_seconds
-    for worker in workers:
-        worker.process.join(max(0.0, deadline - time.monotonic()))
-        if worker.process.is_alive():
-            worker.process.kill()
-            worker.process.join()
-
-
-@contextmanager
-def _interrupts() -> Iterator[Connection]:
-    """Give a connection that becomes readable at Ctrl-C, in place of an exception at an arbitrary line.
-
-    So a second Ctrl-C cannot cut the cleanup after the first one short. In a thread, or where Ctrl-C has another
-    meaning, handlers stay as they are.
-    """
-    receiver, sender = connection.Pipe(duplex=False)
-    is_ours = (
-        threading.current_thread() is threading.main_thread()
-        and signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    )
-    pid = os.getpid()
-
-    def on_interrupt(number: int, frame: object) -> None:
-        if os.getpid() == pid and not receiver.poll():  # once is enough: the pipe must not fill up
-            sender.send_bytes(b"!")
-
-    if is_ours:
-        signal.signal(signal.SIGINT, on_interrupt)
-    try:
-        yield receiver
-    finally:
-        if is_ours:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-        receiver.close()
-        sender.close()

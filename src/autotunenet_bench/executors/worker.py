@@ -8,18 +8,16 @@ from __future__ import annotations
 import faulthandler
 import os
 import pickle
-import signal
 import sys
-import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import connection, parent_process
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from autotunenet.processes import obey_parent, summarize
 from autotunenet_bench.executors.base import RunCell
 
 if TYPE_CHECKING:
@@ -55,7 +53,7 @@ class Order:
 class Report:
     """Worker to parent. "failed" is the worker's last word: it ends after it."""
 
-    kind: Literal["ready", "epoch", "done", "failed"]
+    kind: Literal["ready", "epoch", "note", "done", "failed"]
     epoch: int = 0
     message: str = ""
     details: str = ""
@@ -81,11 +79,8 @@ def worker_main(channel: Connection, run_cell: RunCell, root: Path, source: Any,
     A worker that has failed ends and is replaced by a fresh one: an error that sticks to a process, as those of CUDA
     do, would otherwise fail every later run.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent decides
-    if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # blocked while this process was made
+    obey_parent()
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(num_threads)))
-    threading.Thread(target=_end_with_parent, name="parent watch", daemon=True).start()
     try:
         channel.send(Report("ready"))
         alive = True
@@ -101,6 +96,8 @@ def _do(order: Order, channel: Connection, run_cell: RunCell, root: Path, source
     def on_event(event: Event) -> None:
         if event["event"] == "epoch":
             channel.send(Report("epoch", epoch=event["epoch"], message=_describe(event)))
+        elif event["event"] == "note":
+            channel.send(Report("note", message=_describe(event)))
 
     try:
         with _output_to(order.output):
@@ -112,27 +109,11 @@ def _do(order: Order, channel: Connection, run_cell: RunCell, root: Path, source
     return True
 
 
-def summarize(error: BaseException) -> str:
-    r"""Return an exception in one line.
-
-    >>> summarize(ValueError("lr = -1.0, but must be > 0\nsee the docs"))
-    'ValueError: lr = -1.0, but must be > 0'
-    """
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
-
-
 def _describe(event: Event) -> str:
+    if "note" in event:
+        return str(event["note"])
     loss = event.get("val", {}).get("loss")
     return "" if loss is None else f"val loss {loss:.4g}"
-
-
-def _end_with_parent() -> None:
-    """Wait until the parent is gone, however it went, and end at once: no more than the epoch in progress is lost."""
-    parent = parent_process()
-    if parent is not None:
-        connection.wait([parent.sentinel])
-        os._exit(1)
 
 
 @contextmanager

@@ -35,6 +35,7 @@ class Metric:
         description: One sentence for a reader.
         formula: The exact definition, as text.
         may_miss: Whether infinity is a value of a sound trace: the run never got there. Compare medians then.
+        needs: Key of the validation metrics that a task must give for it; empty: every task has it.
     """
 
     name: str
@@ -44,6 +45,11 @@ class Metric:
     description: str
     formula: str
     may_miss: bool = False
+    needs: str = ""
+
+    def is_of(self, trace: Trace) -> bool:
+        """Return whether the task of the run is one that has it."""
+        return not self.needs or self.needs in trace.initial_val
 
     @property
     def title(self) -> str:
@@ -82,7 +88,7 @@ def fill_with_worst(values: Sequence[float], initial: float, direction: Directio
 
 def val_losses(trace: Trace) -> list[float]:
     """Validation loss after every epoch, by the rule of `fill_with_worst`."""
-    return _val_series(trace, "loss", Direction.MIN)
+    return val_series(trace, "loss", Direction.MIN)
 
 
 def charged_losses(trace: Trace) -> list[float]:
@@ -120,9 +126,17 @@ def val_accuracies(trace: Trace) -> list[float]:
     if "accuracy" not in trace.initial_val:
         return [math.nan] * len(trace.epochs)
     # The worst an accuracy can be is 0, so a run in which not one is finite has that, and no infinity.
-    return [max(value, 0.0) for value in _val_series(trace, "accuracy", Direction.MAX)]
+    return [max(value, 0.0) for value in val_series(trace, "accuracy", Direction.MAX)]
 
 
-def _val_series(trace: Trace, key: str, direction: Direction) -> list[float]:
+def tested(trace: Trace, key: str, direction: Direction) -> float:
+    """Metric of the finished model on the test part, by the rule of `fill_with_worst`; NaN where there is none."""
+    if key not in trace.test:
+        return math.nan
+    return fill_with_worst([trace.test[key]], trace.initial_val.get(key, math.nan), direction)[0]
+
+
+def val_series(trace: Trace, key: str, direction: Direction) -> list[float]:
+    """Metric on the validation data after every epoch, by the rule of `fill_with_worst`."""
     values = [epoch.val.get(key, math.nan) for epoch in trace.epochs]
     return fill_with_worst(values, trace.initial_val.get(key, math.nan), direction)

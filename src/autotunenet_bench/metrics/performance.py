@@ -10,6 +10,7 @@ from autotunenet_bench.metrics.base import (
     charged_losses,
     fill_with_worst,
     first_step_at,
+    tested,
     val_accuracies,
     val_losses,
 )
@@ -64,18 +65,12 @@ def final_test_loss(trace: Trace) -> float:
 
     What is not finite counts as the validation loss before training, as everywhere.
     """
-    return _tested(trace, "loss", Direction.MIN)
+    return tested(trace, "loss", Direction.MIN)
 
 
 def final_test_accuracy(trace: Trace) -> float:
     """Accuracy of the finished model on the test part; NaN where the data have none."""
-    return _tested(trace, "accuracy", Direction.MAX)
-
-
-def _tested(trace: Trace, key: str, direction: Direction) -> float:
-    if key not in trace.test:
-        return math.nan
-    return fill_with_worst([trace.test[key]], trace.initial_val.get(key, math.nan), direction)[0]
+    return tested(trace, "accuracy", Direction.MAX)
 
 
 def cumulative_val_loss(trace: Trace) -> float:

@@ -141,10 +141,11 @@ class CompoundRegime(Regime):
             TypeError: If the data are not held in memory or not of the sort that a part needs.
             ValueError: If a part does not fit the data or the optimizer.
         """
-        pristine = {
-            name: as_tensor_batches(part, "compound").pristine for name, part in vars(data).items() if part is not None
-        }
-        staged = TaskData(**pristine)
+        parts = {"train": data.train, "val": data.val, **({"test": data.test} if data.test is not None else {})}
+        pristine = {name: as_tensor_batches(part, "compound").pristine for name, part in parts.items()}
+        staged = replace(data)
+        for name, untouched in pristine.items():
+            setattr(staged, name, untouched)
         for number, regime in enumerate(self.parts):
             for name in pristine:
                 setattr(staged, name, self._as_untouched(getattr(staged, name), f"{name}/{number}"))

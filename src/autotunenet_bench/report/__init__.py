@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from autotunenet.files import write_atomically
 from autotunenet_bench.config.experiment import Departure, Experiment
-from autotunenet_bench.files import write_atomically
 from autotunenet_bench.report.aggregate import aggregate
 from autotunenet_bench.report.convergence import convergence_csv
 from autotunenet_bench.report.csvs import claims_csv, curves_csv, decisions_csv, overall_csv, score_csv, summary_csv

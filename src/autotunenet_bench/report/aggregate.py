@@ -60,7 +60,7 @@ class Row:
         controller: Display name.
         finished: The runs that came to their end, by seed. Only these enter `stats`.
         unfinished: The runs that did not: failed, interrupted or still going.
-        stats: Every metric of `METRICS` over `finished`.
+        stats: Every metric of `METRICS` over `finished`; but of those that only some tasks have, what these runs have.
         num_diverged: Finished runs with at least one divergence event, whether or not they recovered.
         differing: Keys of the spec, besides the seed, in which the runs of this row differ. Should be empty: runs that
             share a display name but not a configuration are no repetitions of each other.
@@ -72,6 +72,10 @@ class Row:
     stats: Mapping[str, Stat]
     num_diverged: int
     differing: tuple[str, ...]
+
+    def stat(self, metric: str) -> Stat:
+        """A metric over `finished`; without values where the runs do not have it."""
+        return self.stats.get(metric, Stat(()))
 
     @property
     def num_runs(self) -> int:
@@ -93,7 +97,7 @@ class Group:
         A mark of this kind orders numbers. It says nothing about whether the difference would survive other seeds.
         """
         direction = METRICS[metric].direction
-        stats = {row.controller: row.stats[metric] for row in self.rows}
+        stats = {row.controller: row.stat(metric) for row in self.rows}
         means = {name: stat.median if METRICS[metric].may_miss else stat.mean for name, stat in stats.items()}
         finite = {name: mean for name, mean in means.items() if math.isfinite(mean)}
         if direction is Direction.NONE or len(means) < 2 or not finite:
@@ -148,11 +152,12 @@ def in_order(traces: Iterable[Trace]) -> list[Trace]:
 def _row(controller: str, runs: Sequence[Trace]) -> Row:
     finished = tuple(trace for trace in runs if trace.finished)
     summaries = [summarize(trace) for trace in finished]
+    names = [name for name, metric in METRICS.items() if not metric.needs or any(map(metric.is_of, finished))]
     return Row(
         controller=controller,
         finished=finished,
         unfinished=tuple(trace for trace in runs if not trace.finished),
-        stats={name: Stat(tuple(summary[name] for summary in summaries)) for name in METRICS},
+        stats={name: Stat(tuple(summary.get(name, math.nan) for summary in summaries)) for name in names},
         num_diverged=sum(summary["divergence_events"] > 0 for summary in summaries),
         differing=_differing_keys([trace.spec for trace in runs]),
     )

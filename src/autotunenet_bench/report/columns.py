@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from autotunenet_bench.metrics import METRICS, Direction
@@ -46,11 +47,15 @@ class Column:
             else f"{metric.description} ({metric.direction.value})"
         )
 
+    def is_of(self, groups: Iterable[Group]) -> bool:
+        """Whether any task has the metric."""
+        return not METRICS[self.metric].needs or any(self.metric in row.stats for group in groups for row in group.rows)
+
     def text(self, row: Row) -> str:
         """The cell of `row`."""
         if self.as_count:
             return f"{row.num_diverged}/{len(row.finished)}"
-        stat = row.stats[self.metric]
+        stat = row.stat(self.metric)
         if METRICS[self.metric].may_miss and stat.values:
             stat = Stat((stat.median,))  # one miss would make any mean infinite
         return format_stat(stat, scale=self.scale, with_sd=self.with_sd, num_decimals=self.num_decimals)
@@ -77,6 +82,10 @@ DETAIL_COLUMNS = (
     Column(head="training loss", metric="final_train_loss"),
     Column(head="test loss", metric="final_test_loss"),
     Column(head="test accuracy", unit="%", metric="final_test_accuracy", scale=100.0, num_decimals=2),
+    Column(head="F1", metric="final_val_f1", num_decimals=3),
+    Column(head="test F1", metric="final_test_f1", num_decimals=3),
+    Column(head="top-5 accuracy", unit="%", metric="final_val_top5_accuracy", scale=100.0, num_decimals=2),
+    Column(head="test top-5 accuracy", unit="%", metric="final_test_top5_accuracy", scale=100.0, num_decimals=2),
     Column(head="best accuracy", unit="%", metric="best_val_accuracy", scale=100.0, num_decimals=2),
     Column(head="anytime loss", unit="% of first", metric="anytime_val_loss", scale=100.0, num_decimals=1),
     Column(head="to half the loss", unit="steps, median", metric="steps_to_target"),

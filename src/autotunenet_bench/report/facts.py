@@ -35,6 +35,7 @@ def facts(runs: Sequence[Trace]) -> list[Fact]:
     return [
         _fact("Data set", [_data_words(one) for one in data]),
         _fact("Data SHA-256", [one.get("sha256") for one in data]),
+        *([_fact("First weights", begin)] if any(begin := [_first_weights(one) for one in data]) else []),
         _fact("Tasks", [_member_words(run, "task") for run in runs]),
         _fact("Values at the first step", _first_values(runs)),
         *([_fact("Search space of your own", space)] if (space := list(filter(None, map(_space, specs)))) else []),
@@ -70,6 +71,12 @@ def _data_words(data: Mapping[str, Any]) -> str:
     sizes = f"{data.get('num_train', '?')} training and {data.get('num_val', '?')} validation examples"
     sizes += f", {data['num_test']} for the test" if data.get("num_test") else ""
     return f"{data.get('name', '?')} from {data.get('source', '?')}: {sizes}"
+
+
+def _first_weights(data: Mapping[str, Any]) -> str:
+    """What training began with, where the task may begin with something else than random weights."""
+    words, digest = data.get("pretrained", ""), data.get("weights_sha256", "")
+    return f"{words}, SHA-256 {digest}" if digest else str(words)
 
 
 def _member_words(run: Trace, kind: str) -> str:

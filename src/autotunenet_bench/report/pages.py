@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import jinja2
@@ -16,12 +17,16 @@ def page(template: str, **values: Any) -> str:
         template: Name of a file of this folder.
         values: What it shows.
     """
-    environment = jinja2.Environment(
+    colors = {"light_colors": color_variables(dark=False), "dark_colors": color_variables(dark=True)}
+    return _environment().get_template(template).render(**colors, **values)
+
+
+@cache  # it keeps the templates, which take as long to compile as a page to fill
+def _environment() -> jinja2.Environment:
+    return jinja2.Environment(
         loader=jinja2.PackageLoader("autotunenet_bench.report", ""),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    colors = {"light_colors": color_variables(dark=False), "dark_colors": color_variables(dark=True)}
-    return environment.get_template(template).render(**colors, **values)

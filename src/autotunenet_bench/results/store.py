@@ -20,7 +20,7 @@ from typing import Any, Literal, Protocol, get_args
 
 import torch
 
-from autotunenet_bench.files import write_atomically
+from autotunenet.files import write_atomically
 from autotunenet_bench.results.trace import Trace
 from autotunenet_bench.types import Event
 

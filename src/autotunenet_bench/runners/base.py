@@ -126,7 +126,7 @@ class BaseTraining(ABC):
         hyperparams = self._run.get_hyperparams()
         flops = asdict(measure_flops(self._task, self._workload.model, self._workload.data))
         row = {
-            "environment": environment(self._spec.controller.packages),
+            "environment": environment(self._spec.packages),
             "hyperparams": hyperparams,
             "val": val,
             "flops": flops,

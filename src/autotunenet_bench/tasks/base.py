@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -21,6 +22,7 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from autotunenet.space import Float, SearchSpace
 from autotunenet_bench.data import DataSource, as_tensor_batches, stream_seed
+from autotunenet_bench.tasks.tally import METRICS, Tally
 from autotunenet_bench.types import Batch, Batches, DataInfo, TaskData, Workload
 
 _DEFAULT_LR = {"adam": 1e-3, "adamw": 1e-3, "sgd": 0.05}
@@ -39,6 +41,10 @@ class Task(BaseModel, ABC):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     num_classes: ClassVar[int] = 10
+    packages: ClassVar[tuple[str, ...]] = ()
+    """Whose versions decide about its numbers, beside those that every run needs."""
+    more_metrics: ClassVar[tuple[str, ...]] = ()
+    """What `evaluate` gives beside loss and accuracy, of `autotunenet_bench.tasks.tally.METRICS`."""
 
     name: str
     label: str | None = Field(None, min_length=1, max_length=60, description="name in tables; default: made from name")
@@ -102,6 +108,10 @@ class Task(BaseModel, ABC):
     def build_model(self) -> nn.Module:
         """Return a network with weights drawn from torch's global generator, which the caller has seeded."""
 
+    def build_model_for(self, data: TaskData) -> nn.Module:
+        """Return the network for data as from `load`; a task that begins with pretrained weights finds them there."""
+        return self.build_model()
+
     def build(self, hyperparams: Mapping[str, float], seed: int, data: TaskData) -> Workload:
         """Return a fresh model, its optimizer, and the data in the order of `seed`.
 
@@ -118,9 +128,9 @@ class Task(BaseModel, ABC):
         # Not torch.manual_seed: it seeds the accelerators too, which fork_rng(devices=[]) does not guard.
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(stream_seed(seed, "init"))
-            model = self.build_model()
+            model = self.build_model_for(data)
         train = as_tensor_batches(data.train, self.name).shuffled(stream_seed(seed, "order"))
-        return Workload(model, self._build_optimizer(model, hyperparams), TaskData(train, data.val, data.test))
+        return Workload(model, self._build_optimizer(model, hyperparams), replace(data, train=train))
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """Return the loss that is minimised: the mean cross entropy of a batch, a scalar with a graph."""
@@ -130,10 +140,12 @@ class Task(BaseModel, ABC):
     def evaluate(self, model: nn.Module, batches: Batches) -> dict[str, float]:
         """Return ``{"loss": mean cross entropy in nats, "accuracy": share in [0, 1]}`` over all examples.
 
-        Sums are kept in float64, so that the batch size does not show. Every module is left in the mode it was in.
+        And whatever `more_metrics` names. Sums are kept in float64, so that the batch size does not show. Every module
+        is left in the mode it was in.
         """
         modes = [(module, module.training) for module in model.modules()]
         loss, correct, count = torch.zeros((), dtype=torch.float64), 0, 0
+        tally = Tally(self.num_classes) if self.more_metrics else None
         model.eval()
         try:
             with torch.inference_mode():
@@ -142,11 +154,14 @@ class Task(BaseModel, ABC):
                     loss = loss + F.cross_entropy(logits, targets, reduction="none").double().sum().cpu()
                     correct += int((logits.argmax(dim=1) == targets).sum())
                     count += len(targets)
+                    if tally is not None:
+                        tally.add(logits, targets)
         finally:
             # One by one: `model.train()` would wake up the parts that were frozen in evaluation mode.
             for module, training in modes:
                 module.training = training
-        return {"loss": float(loss) / count, "accuracy": correct / count}
+        more = {name: METRICS[name](tally) for name in self.more_metrics} if tally is not None else {}
+        return {"loss": float(loss) / count, "accuracy": correct / count, **more}
 
     def _build_optimizer(self, model: nn.Module, hyperparams: Mapping[str, float]) -> Optimizer:
         decay = _DEFAULT_WEIGHT_DECAY[self.optimizer] if self.weight_decay is None else self.weight_decay

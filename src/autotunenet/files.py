@@ -1,4 +1,4 @@
-"""Writing a file so that a reader never sees half of it, and a folder so that only one process does."""
+"""Writing a file so that a reader never sees half of it, and locks that end with the process that holds them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 LOCK_FILE = ".lock"
@@ -46,8 +47,8 @@ def write_atomically(path: Path, text: str) -> None:
 def locked(folder: Path, *, wait: bool = False) -> Iterator[None]:
     """Work in `folder`, which must exist, as the only process that does.
 
-    The operating system lets go of the lock when the process ends, however it ends. Worker processes do not get the
-    file (Python opens files so that a new program does not inherit them), so none of them can hold it any longer.
+    The operating system lets go of the lock when the process ends, however it ends. Processes that it has started do
+    not get the lock: new programs do not inherit the file, and forks of Python close it.
 
     Args:
         folder: Its file `LOCK_FILE` is what is locked.
@@ -57,16 +58,84 @@ def locked(folder: Path, *, wait: bool = False) -> Iterator[None]:
         FolderInUseError: If another process, or another call in this one, is at work there, and `wait` is off.
         OSError: If the lock file cannot be made.
     """
-    path = folder / LOCK_FILE
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    descriptor = _open(folder / LOCK_FILE)
     try:
         while not _take(descriptor, wait):
             if wait:  # Windows gives up after ten seconds
                 continue
-            raise FolderInUseError(f"another process is working in {folder}; wait for it, or use another --out")
+            raise FolderInUseError(f"another process is working in {folder}; wait for it, or use another folder")
         yield
     finally:
-        os.close(descriptor)  # and with it goes the lock
+        _close(descriptor)  # and with it goes the lock
+
+
+class LifeLine:
+    """A locked file that shows others that this process lives: the operating system unlocks it at its end.
+
+    Nothing else tells as much. A process id may belong to another process by now, and a clock says nothing of one that
+    is stopped.
+
+    Args:
+        path: The file, which is made; its name is this process's own.
+
+    Raises:
+        FolderInUseError: If somebody holds it already.
+        OSError: If it cannot be made.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._descriptor = _open(path)
+        if not _take(self._descriptor, wait=False):
+            _close(self._descriptor)
+            raise FolderInUseError(f"{path} is held by another process, or by this one already")
+
+    def cut(self) -> None:
+        """Unlock and remove the file."""
+        _close(self._descriptor)
+        self.path.unlink(missing_ok=True)
+
+    @staticmethod
+    def is_held(path: Path) -> bool:
+        """Whether the process whose file this is lives; a file that is not there is held by nobody."""
+        try:
+            descriptor = os.open(path, os.O_RDWR)
+        except FileNotFoundError:
+            return False
+        try:
+            return not _take(descriptor, wait=False)
+        finally:
+            os.close(descriptor)
+
+
+_descriptors: set[int] = set()
+"""Of the files that this process holds locked, or waits for."""
+
+
+def _open(path: Path) -> int:
+    _close_after_forks()
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    _descriptors.add(descriptor)
+    return descriptor
+
+
+def _close(descriptor: int) -> None:
+    if descriptor in _descriptors:  # not so in a fork, which has closed it
+        _descriptors.remove(descriptor)
+        os.close(descriptor)
+
+
+@cache
+def _close_after_forks() -> None:
+    """Have forks close the files: a lock lives as long as any process has its file open."""
+
+    def close_all() -> None:
+        for descriptor in _descriptors:
+            os.close(descriptor)
+        _descriptors.clear()
+
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=close_all)
 
 
 if sys.platform == "win32":

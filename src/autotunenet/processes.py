@@ -7,14 +7,16 @@ import os
 import pickle
 import signal
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from multiprocessing import connection
+from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import ModuleType
 from typing import Any
-
-import autotunenet_bench
 
 
 class Starter:
@@ -99,9 +101,74 @@ def open_standard_streams() -> None:
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # takes the lowest free number, which is this one
 
 
+def end_processes(processes: Sequence[BaseProcess], grace_seconds: float) -> None:
+    """Wait until processes that were told to end, or have ended, are gone; kill those that take too long."""
+    deadline = time.monotonic() + grace_seconds
+    for process in processes:
+        process.join(max(0.0, deadline - time.monotonic()))
+        if process.is_alive():
+            process.kill()
+            process.join()
+
+
+@contextmanager
+def interrupts() -> Iterator[Connection]:
+    """Give a connection that becomes readable at Ctrl-C, in place of an exception at an arbitrary line.
+
+    So a second Ctrl-C cannot cut the cleanup after the first one short. In a thread, or where Ctrl-C has another
+    meaning, handlers stay as they are.
+    """
+    receiver, sender = connection.Pipe(duplex=False)
+    is_ours = (
+        threading.current_thread() is threading.main_thread()
+        and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    )
+    pid = os.getpid()
+
+    def on_interrupt(number: int, frame: object) -> None:
+        if os.getpid() == pid and not receiver.poll():  # once is enough: the pipe must not fill up
+            sender.send_bytes(b"!")
+
+    if is_ours:
+        signal.signal(signal.SIGINT, on_interrupt)
+    try:
+        yield receiver
+    finally:
+        if is_ours:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        receiver.close()
+        sender.close()
+
+
+def obey_parent() -> None:
+    """Leave Ctrl-C to the parent, and end when it does; what a worker process does first."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent decides
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # blocked while this process was made
+    threading.Thread(target=_end_with_parent, name="parent watch", daemon=True).start()
+
+
+def summarize(error: BaseException) -> str:
+    r"""Return an exception in one line.
+
+    >>> summarize(ValueError("lr = -1.0, but must be > 0\nsee the docs"))
+    'ValueError: lr = -1.0, but must be > 0'
+    """
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
+def _end_with_parent() -> None:
+    """Wait until the parent is gone, however it went, and end at once: no more than the work in progress is lost."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
+
+
 def _python_path() -> str:
     # Fork servers before Python 3.12 do not take over sys.path, and could not preload a copy that is not installed.
-    here = str(Path(autotunenet_bench.__file__).parent.parent)
+    here = str(Path(__file__).parent.parent)
     return os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")]))
 
 
