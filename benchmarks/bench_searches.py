@@ -114,8 +114,8 @@ def tpe_sampler(seed: int, initial: int, exact: bool) -> optuna.samplers.BaseSam
     return optuna.samplers.TPESampler(seed=seed, n_startup_trials=initial)
 
 
-def joint_tpe_sampler(seed: int, initial: int, exact: bool) -> optuna.samplers.BaseSampler:
-    return optuna.samplers.TPESampler(seed=seed, n_startup_trials=initial, multivariate=True)
+def separate_tpe_sampler(seed: int, initial: int, exact: bool) -> optuna.samplers.BaseSampler:
+    return optuna.samplers.TPESampler(seed=seed, n_startup_trials=initial, multivariate=False)
 
 
 PLAYERS: dict[str, Play] = {
@@ -124,7 +124,7 @@ PLAYERS: dict[str, Play] = {
     "random_forest": play(lambda space, seed: SurrogateSearch(space, surrogate="random_forest", seed=seed)),
     "Optuna GP": play_optuna(gp_sampler),
     "Optuna TPE": play_optuna(tpe_sampler),
-    "Optuna TPE, multivariate": play_optuna(joint_tpe_sampler),
+    "Optuna TPE, univariate": play_optuna(separate_tpe_sampler),
 }
 
 
