@@ -10,7 +10,7 @@ from transformers import BertConfig, BertForSequenceClassification
 
 import tiny_models
 from autotunenet_bench.config import expand, parse_config
-from autotunenet_bench.data import DataSource
+from autotunenet_bench.data import DataError, DataSource
 from autotunenet_bench.data.pretrained import find_pretrained
 from autotunenet_bench.data.text_batches import TextBatches
 from autotunenet_bench.device import Device
@@ -192,6 +192,11 @@ def test_without_pretrained_weights_every_seed_has_its_own_and_with_them_its_own
         one, two = (task.build(task.defaults, seed, data).model for seed in (0, 1))
         assert torch.equal(*(next(model.encoder.parameters()) for model in (one, two))) is is_same
         assert not torch.equal(one.head.weight, two.head.weight)
+
+
+def test_a_length_that_the_model_has_no_places_for_is_refused(tiny_bert, small_data):
+    with pytest.raises(DataError, match="sst2_bert: max_length 129 is more than the 128 tokens that tiny-bert has"):
+        Sst2Bert(model=str(tiny_bert), max_length=129).load(DataSource(small_data))
 
 
 @pytest.mark.parametrize("task", [Sst2Bert, MrpcBert])

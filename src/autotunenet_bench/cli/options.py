@@ -21,7 +21,9 @@ DataDir = Annotated[
     Path | None,
     typer.Option("--data-dir", metavar="DIR", help="Your copies of the data sets; default: $AUTOTUNENET_DATA_DIR."),
 ]
-Download = Annotated[bool, typer.Option("--download", help="Allow data sets to be fetched from the network.")]
+Download = Annotated[
+    bool, typer.Option("--download", help="Allow data and pretrained models to be fetched from the network.")
+]
 Full = Annotated[
     bool,
     typer.Option(

@@ -144,20 +144,24 @@ class Task(BaseModel, ABC):
         is left in the mode it was in.
         """
         modes = [(module, module.training) for module in model.modules()]
-        loss, tally = torch.zeros((), dtype=torch.float64), Tally(self.num_classes)
+        loss, correct, count = torch.zeros((), dtype=torch.float64), 0, 0
+        tally = Tally(self.num_classes) if self.more_metrics else None
         model.eval()
         try:
             with torch.inference_mode():
                 for inputs, targets in batches.epoch(1):
                     logits = model(inputs)
                     loss = loss + F.cross_entropy(logits, targets, reduction="none").double().sum().cpu()
-                    tally.add(logits, targets)
+                    correct += int((logits.argmax(dim=1) == targets).sum())
+                    count += len(targets)
+                    if tally is not None:
+                        tally.add(logits, targets)
         finally:
             # One by one: `model.train()` would wake up the parts that were frozen in evaluation mode.
             for module, training in modes:
                 module.training = training
-        more = {name: METRICS[name](tally) for name in self.more_metrics}
-        return {"loss": float(loss) / tally.count, "accuracy": tally.accuracy, **more}
+        more = {name: METRICS[name](tally) for name in self.more_metrics} if tally is not None else {}
+        return {"loss": float(loss) / count, "accuracy": correct / count, **more}
 
     def _build_optimizer(self, model: nn.Module, hyperparams: Mapping[str, float]) -> Optimizer:
         decay = _DEFAULT_WEIGHT_DECAY[self.optimizer] if self.weight_decay is None else self.weight_decay

@@ -30,7 +30,7 @@ class BottleneckBase(Cifar10Base):
 
 
 class Cifar10ResNet50(BottleneckBase):
-    """ResNet-50 (23,520,842 parameters) on CIFAR-10, augmented, pretrained where the weights are; for a GPU."""
+    """ResNet-50 (23,520,842 parameters) on CIFAR-10, augmented; pretrained where the weights are."""
 
     name: Literal["cifar10_resnet50"] = "cifar10_resnet50"
     model: str = Field(

@@ -9,7 +9,7 @@ from autotunenet_bench.tasks.cifar10_resnet50 import BottleneckBase
 
 
 class Cifar10ResNet50Small(BottleneckBase):
-    """ResNet-11 of bottlenecks (127,642 parameters) on CIFAR-10, halved in the stem; 50 ms a step on one core."""
+    """ResNet-11 of bottlenecks (127,642 parameters) on CIFAR-10, halved in the stem; 50 ms a step."""
 
     name: Literal["cifar10_resnet50_small"] = "cifar10_resnet50_small"
 

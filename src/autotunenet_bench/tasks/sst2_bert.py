@@ -8,7 +8,7 @@ from autotunenet_bench.tasks.glue import GlueBase
 
 
 class Sst2Bert(GlueBase):
-    """BERT (109,483,778 parameters) on SST-2, phrases from film reviews; many seconds a step on a core."""
+    """BERT (109,483,778 parameters) on SST-2, phrases from film reviews; many seconds a step."""
 
     data_set: ClassVar[str] = "sst2"
 
