@@ -38,6 +38,14 @@ def _one_thread():
 
 
 @pytest.fixture(autouse=True, scope="session")
+def _no_waiting_for_the_disk():
+    """It matters where the system ends, which no test brings about; a short run would mostly wait."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(os, "fsync", os.fstat)  # of a closed file that fails, too
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
 def _own_cache(tmp_path_factory):
     """Decoded data of tests do not go into the user's cache."""
     with pytest.MonkeyPatch.context() as monkeypatch:

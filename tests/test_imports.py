@@ -141,7 +141,9 @@ def in_a_new_process(code):
 
 @pytest.mark.parametrize("module", ["autotunenet", "autotunenet.hpo, autotunenet.testing"])
 def test_the_core_comes_without_torch(module):
-    done = in_a_new_process(f"import {module}, sys; assert not {{'torch', 'scipy', 'sklearn'}} & sys.modules.keys()")
+    done = in_a_new_process(
+        f"import {module}, sys; assert not {{'torch', 'scipy', 'sklearn', 'optuna'}} & sys.modules.keys()"
+    )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 

@@ -14,16 +14,22 @@ from autotunenet_bench.controllers import CONTROLLERS
 from autotunenet_bench.metrics import METRICS
 from autotunenet_bench.regimes import REGIMES
 from autotunenet_bench.results.store import CUT_OFF, ResultStore, RunFolder
+from autotunenet_bench.searches import SEARCHES
 from autotunenet_bench.tasks import TASKS
 
 Line = tuple[str, str]
 """A name and what there is to say about it."""
 
-_FAMILIES: dict[str, Mapping[str, type[Any]]] = {"tasks": TASKS, "regimes": REGIMES, "controllers": CONTROLLERS}
+_FAMILIES: dict[str, Mapping[str, type[Any]]] = {
+    "tasks": TASKS,
+    "regimes": REGIMES,
+    "controllers": CONTROLLERS,
+    "searches": SEARCHES,
+}
 
 
 def describe(topic: str) -> list[Line]:
-    """Return the members of a topic: tasks, regimes, controllers, metrics, suites or configs.
+    """Return the members of a topic: tasks, regimes, controllers, searches, metrics, suites or configs.
 
     >>> [name for name, _ in describe("regimes")][0]
     'stationary'
@@ -36,6 +42,11 @@ def describe(topic: str) -> list[Line]:
     if topic == "suites":
         return [(name.removeprefix("suites/"), _title(name)) for name in suites]
     return [(name, _title(name)) for name in shipped_configs() if name not in suites]
+
+
+def describe_hpo_configs() -> list[Line]:
+    """Return the shipped configs of offline searches."""
+    return [(name, _title(name)) for name in shipped_configs() if {"searches", "configs"} & _values(name).keys()]
 
 
 def describe_runs(out: Path) -> list[Line]:
@@ -64,6 +75,9 @@ def _first_line(member: type[Any]) -> str:
 
 
 def _title(name: str) -> str:
+    return str(_values(name).get("title") or "")
+
+
+def _values(name: str) -> dict[str, Any]:
     path = shipped_folder() / f"{name}.yaml"
-    values = parse_yaml(path.read_text(encoding="utf-8"), str(path)).data
-    return str(values.get("title") or "")
+    return dict(parse_yaml(path.read_text(encoding="utf-8"), str(path)).data)

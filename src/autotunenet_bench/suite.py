@@ -25,6 +25,7 @@ from autotunenet_bench.config import (
     SuiteConfig,
     expand,
 )
+from autotunenet_bench.config.compute import Compute
 from autotunenet_bench.controllers.base import ControllerConfig
 from autotunenet_bench.data import DataSource
 from autotunenet_bench.environment import is_other
@@ -258,20 +259,42 @@ def resolve(config: RunConfig | SuiteConfig, source: DataSource) -> list[RunSpec
         ConfigError: If a regime or controller does not fit the length of the runs, or one does not fit the other, or
             there is no such device here.
     """
-    try:
-        config.compute.resolved()
-    except ValueError as error:
-        raise ConfigError([Problem("compute.device", str(error))]) from error
+    check_compute(config.compute)
     loaded: dict[str, TaskData] = {}
     infos: dict[str, DataInfo] = {}
     for task in config.tasks:
         loaded[task.display], infos[task.display] = task.load(source)
     specs = [cell.resolve(infos[cell.task.display]) for cell in expand(config)]
+    check_specs(specs, loaded)
+    return specs
+
+
+def check_compute(compute: Compute) -> None:
+    """Check that there is such a device here.
+
+    Raises:
+        ConfigError: If not.
+    """
+    try:
+        compute.resolved()
+    except ValueError as error:
+        raise ConfigError([Problem("compute.device", str(error))]) from error
+
+
+def check_specs(specs: Sequence[RunSpec], loaded: Mapping[str, TaskData]) -> None:
+    """Build every regime and controller once, and the optimizer where a regime has to look at it.
+
+    Args:
+        specs: Runs.
+        loaded: Their data, by the display name of the task.
+
+    Raises:
+        ConfigError: If a regime or controller does not fit the length of the runs, or one does not fit the other.
+    """
     problems = {str(problem): problem for spec in specs for problem in _misfits(spec, loaded[spec.task.display])}
     problems = problems or {str(problem): problem for problem in _mismatches(specs, loaded)}
     if problems:
         raise ConfigError(list(problems.values()))
-    return specs
 
 
 def _misfits(spec: RunSpec, data: TaskData) -> Iterator[Problem]:

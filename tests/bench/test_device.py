@@ -1,5 +1,6 @@
 """On what a run is computed: said in the config, stored in the spec, handled in one place."""
 
+import functools
 import json
 
 import pytest
@@ -108,8 +109,13 @@ def test_a_run_in_bfloat16_resumes_bit_for_bit(tmp_path, one_thread):
     assert rows(parted) == rows(whole)
 
 
-@pytest.mark.slow
-def test_a_compiled_model_trains_alike_and_is_compiled_once(one_thread):
+@pytest.fixture
+def without_code(monkeypatch):
+    """Graphs are made and counted, but no code of them, which is torch's own matter: 20 s, with a compiler."""
+    monkeypatch.setattr(nn.Module, "compile", functools.partialmethod(nn.Module.compile, backend="aot_eager"))
+
+
+def test_a_compiled_model_trains_alike_and_is_compiled_once(one_thread, without_code):
     task = DigitsMlp(batch_size=479)  # 3 batches of one shape
     data, info = task.load(SOURCE)
     spec = spec_of().model_copy(update={"task": task, "data": info})

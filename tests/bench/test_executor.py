@@ -17,13 +17,24 @@ import pytest
 
 import autotunenet_bench
 from autotunenet.files import locked
-from autotunenet.processes import describe_exit
+from autotunenet.processes import Starter, describe_exit
 from autotunenet_bench.executors import CellFailure, run_cells
 from autotunenet_bench.executors import local as local_module
+from autotunenet_bench.executors.local import BENCH_MODULES
 from autotunenet_bench.results import RunFolder
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name != "posix", reason="kills processes by signals")]
 SOURCE_DIR = Path(autotunenet_bench.__file__).parent.parent
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _fork_server_with_torch():
+    """The first pool of a process settles what its fork server imports: toys are not to settle it without torch.
+
+    Every worker would import it anew, here with this file, and for later tests with each run.
+    """
+    process = Starter({}, preload=BENCH_MODULES, needs_main=False).start(int, ())
+    process.join()
 
 
 @dataclass(frozen=True)

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import os
 import re
 import subprocess
 import sys
-import warnings
 from fractions import Fraction
 from pathlib import Path
 
 import optuna
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from autotunenet.hpo import SurrogateSearch
+from autotunenet.hpo.optuna_bridge import leaving_no_trace
 from autotunenet.space import Categorical, Float, Int, SearchSpace
 from autotunenet_bench.config import ConfigError, parse_config
 from autotunenet_bench.controllers import CONTROLLERS
 from autotunenet_bench.controllers.grid_search import GridSearch
 from autotunenet_bench.controllers.offline import OfflineConfig
-from autotunenet_bench.controllers.optuna_search import leaving_no_trace
 from autotunenet_bench.controllers.random_search import RandomSearch, RandomSearchConfig
 from autotunenet_bench.data import DataSource
 from autotunenet_bench.suite import resolve
@@ -172,6 +170,7 @@ def test_random_points_are_uniform_over_orders_of_magnitude_and_the_seeds():
 # -- Optuna ----------------------------------------------------------------------------------------------------------
 
 OPTUNA = ("optuna_tpe", "optuna_gp")
+OWN = ("surrogate_gp", "surrogate_forest")
 every_sampler = pytest.mark.parametrize("name", OPTUNA)
 
 
@@ -243,32 +242,47 @@ def test_a_missing_package_is_said_before_anything_runs(name, module, monkeypatc
         resolve(config_of(name), DataSource())
 
 
+@pytest.mark.parametrize("name", OWN)
+def test_a_missing_package_of_the_surrogates_is_said_too(name, monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    with pytest.raises(ConfigError, match=rf"{name} cannot be built: .* needs scipy and scikit-learn .*pip install"):
+        resolve(config_of(name), DataSource())
+
+
 @pytest.mark.parametrize("name", ["grid_search", "random_search"])
 def test_the_others_need_no_package(name, monkeypatch):
     monkeypatch.setitem(sys.modules, "optuna", None)
     assert resolve(config_of(name), DataSource())
 
 
-def test_nothing_of_optunas_settings_is_left_behind(capfd):
-    """Also where something goes wrong; and another level than the default's comes back."""
-    before = optuna.logging.get_verbosity(), list(warnings.filters), torch.get_num_threads()
-    optuna.logging.set_verbosity(logging.DEBUG)
+# -- the project's own ------------------------------------------------------------------------------------------------
 
-    def go_wrong():
-        with leaving_no_trace(optuna):
-            torch.set_num_threads(before[2] + 1)
-            optuna.create_study()
-            warnings.warn("heard by nobody", stacklevel=1)
-            raise ZeroDivisionError
 
-    try:
-        with pytest.raises(ZeroDivisionError):
-            go_wrong()
-        assert optuna.logging.get_verbosity() == logging.DEBUG
-    finally:
-        optuna.logging.set_verbosity(before[0])
-    assert (optuna.logging.get_verbosity(), list(warnings.filters), torch.get_num_threads()) == before
-    assert capfd.readouterr() == ("", "")
+@pytest.mark.parametrize("name", OWN)
+def test_a_surrogate_gives_what_the_search_gives_by_hand(name):
+    search = CONTROLLERS[name](num_trials=6, num_initial=3).build_search(LR, seed=5)
+    surrogate = {"surrogate_gp": "gp", "surrogate_forest": "random_forest"}[name]
+    own = SurrogateSearch(LR, surrogate=surrogate, num_initial=3, seed=5)
+    for number in range(6):
+        asked = search.ask()
+        assert asked == own.ask().params
+        search.tell(asked, math.inf if number == 1 else valley(asked))
+        own.tell(number, None if number == 1 else valley(asked))
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_a_search_that_leaves_the_surrogate_nothing_is_refused(name):
+    with pytest.raises(ValidationError, match=r"num_initial=2 of num_trials=2 .* to at least 3, or use random_search"):
+        CONTROLLERS[name](num_trials=2)
+    CONTROLLERS[name](num_trials=2, num_initial=1)
+
+
+def test_a_surrogate_that_has_tried_all_says_so():
+    search = CONTROLLERS["surrogate_gp"](num_trials=4).build_search(SearchSpace({"num": Int(1, 3)}), seed=0)
+    for _ in range(3):
+        search.tell(search.ask(), 1.0)
+    with pytest.raises(RuntimeError, match="all 3 points of the space have been tried; lower num_trials"):
+        search.ask()
 
 
 PLAY = """

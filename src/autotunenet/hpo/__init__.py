@@ -4,9 +4,12 @@ from autotunenet.hpo.acquisitions import ACQUISITIONS
 from autotunenet.hpo.base import Direction, Search
 from autotunenet.hpo.budget import Budget
 from autotunenet.hpo.designs import DESIGNS
+from autotunenet.hpo.export import to_optuna_study
 from autotunenet.hpo.grid_search import GridSearch
+from autotunenet.hpo.halving import Hyperband, SuccessiveHalving
 from autotunenet.hpo.journal import Journal
 from autotunenet.hpo.objective import Ending, Objective, Outcome, RunningTrial
+from autotunenet.hpo.optuna_search import OptunaSearch
 from autotunenet.hpo.random_search import RandomSearch
 from autotunenet.hpo.result import ConvergencePoint, TuneResult
 from autotunenet.hpo.row_file import JournalError
@@ -19,6 +22,7 @@ SEARCHES: dict[str, type[Search]] = {
     "grid": GridSearch,
     "random": RandomSearch,
     "surrogate": SurrogateSearch,
+    "optuna": OptunaSearch,
 }
 
 __all__ = [
@@ -33,19 +37,23 @@ __all__ = [
     "Ending",
     "GaussianProcess",
     "GridSearch",
+    "Hyperband",
     "Journal",
     "JournalError",
     "Objective",
+    "OptunaSearch",
     "Outcome",
     "RandomForest",
     "RandomSearch",
     "RunningTrial",
     "Search",
+    "SuccessiveHalving",
     "Surrogate",
     "SurrogateSearch",
     "Trial",
     "TrialState",
     "TuneResult",
     "TuneUpdate",
+    "to_optuna_study",
     "tune",
 ]

@@ -13,12 +13,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from autotunenet.hpo.encoding import Encoding
+from autotunenet.hpo.grid_search import grid_over
 from autotunenet.hpo.untried import draw_untried
-from autotunenet.space import SearchSpace
+from autotunenet.space import Dimension, Float, Int, SearchSpace
 
 Array = NDArray[np.float64]
 Point = dict[str, Any]
 Design = Callable[[SearchSpace, int, np.random.Generator], list[Point]]
+
+MAX_LEVELS = 8
+"""Most whole numbers of an `Int` that `grid_subset` has all of."""
 
 MAX_GRID = 2048
 """Most points of a grid that `grid_subset` looks at; of larger ones, as many at random."""
@@ -60,24 +65,16 @@ def latin_hypercube(space: SearchSpace, num: int, rng: np.random.Generator) -> l
 def grid_subset(space: SearchSpace, num: int, rng: np.random.Generator) -> list[Point]:
     """Return points of a grid, each as far as can be from those before it (Gonzalez 1985); the first is drawn.
 
-    The grid has all values of a dimension that has few, and three evenly spaced ones of the others, both ends included.
-    Distances are Euclidean in the unit cube; two choices of a `Categorical` are as far apart as the ends of a range.
+    The grid has three evenly spaced values of a `Float`, and of an `Int` that has more than eight, both ends included;
+    of other dimensions all. Distances are Euclidean in the unit cube, where two choices of a `Categorical` are as far
+    apart as the ends of a range; so corners come first.
     """
-    from autotunenet.hpo.encoding import Encoding
-    from autotunenet.hpo.grid_search import grid_over
-
-    wide = {name: 3 for name, dimension in space.items() if _is_range(dimension.num_values)}
-    grid = grid_over(space, {name: num for name, num in wide.items() if hasattr(space[name], "low")})
+    grid = grid_over(space, {name: 3 for name, dimension in space.items() if _is_wide(dimension)})
     num_points = grid.num_points
     assert num_points is not None
-    if num_points <= MAX_GRID:
-        indices: Iterable[int] = range(num_points)
-    else:
-        drawn: set[int] = set()
-        while len(drawn) < MAX_GRID:
-            drawn.add(draw_untried(rng, num_points, drawn))
-        indices = sorted(drawn)
-    points = [grid.point_at(index) for index in indices]
+    is_small = num_points <= MAX_GRID
+    indices = range(num_points) if is_small else {draw_untried(rng, num_points, ()) for _ in range(MAX_GRID)}
+    points = [grid.point_at(index) for index in sorted(indices)]
     features = Encoding(space).features(np.stack([space.to_unit(point) for point in points]))
     chosen, distances = [int(rng.integers(len(points)))], np.full(len(points), np.inf)
     order = rng.random(len(points)) * 1e-9  # equal distances: whichever
@@ -93,8 +90,8 @@ def uniform(space: SearchSpace, num: int, rng: np.random.Generator) -> list[Poin
     return _distinct(space, num, (rng.random(len(space)) for _ in iter(int, 1)), rng)
 
 
-def _is_range(num_values: int | None) -> bool:
-    return num_values is None or num_values > 8
+def _is_wide(dimension: Dimension) -> bool:
+    return isinstance(dimension, Float) or (isinstance(dimension, Int) and dimension.num_values > MAX_LEVELS)
 
 
 def _distinct(space: SearchSpace, num: int, coordinates: Iterable[Array], rng: np.random.Generator) -> list[Point]:

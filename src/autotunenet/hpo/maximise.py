@@ -16,8 +16,14 @@ MAX_LISTED = 4096
 """Most points that are all looked at."""
 
 NUM_UNIFORM = 1024
+"""Points drawn over the whole of a larger space."""
+
 NUM_ELITES = 8
+"""Points that each round of the local search looks around."""
+
 NUM_NEIGHBOURS = 25
+"""Points that it looks at around each."""
+
 SCALES = tuple(0.25 * 0.5**i for i in range(10))
 """Widths of the rounds of the local search, in units of each range: from a quarter to 0.0005."""
 

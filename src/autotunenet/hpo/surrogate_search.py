@@ -121,8 +121,8 @@ class SurrogateSearch(Search):
         u = np.stack([self.space.to_unit(trial.params) for trial in seen])
         x = self._encoding.features(u)
         if not evidence.tells_apart:
-            far = self._first_allowed(ranked_points(self.space, lambda c: self._distance(c, x), u, rng), batch, rng)
-            return Trial(number=number, params=self.space.from_unit(far))
+            ranked = ranked_points(self.space, lambda others: self._distance(others, x), u, rng)
+            return Trial(number=number, params=self.space.from_unit(self._first_allowed(ranked, batch, rng)))
         posterior = self.surrogate.fit(x, evidence.losses, self._encoding.groups, rng)
         means = posterior.predict(x)[0]
         best = float(means[evidence.is_done].min())

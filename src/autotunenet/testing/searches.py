@@ -109,7 +109,9 @@ def _check_end(make: Callable[[], Search]) -> None:
 
 
 def _check_best(search: Search) -> None:
-    values = [trial.value for trial in search.trials if trial.value is not None]
+    results = [(trial.budget or 0.0, trial.value) for trial in search.trials if trial.value is not None]
+    largest = max((budget for budget, _ in results), default=0.0)
+    values = [value for budget, value in results if budget == largest]
     best = None if not values else min(values) if search.direction == "minimize" else max(values)
     require((search.best and search.best.value) == best, f"best must have the value {best}, got {search.best}")
 

@@ -225,19 +225,41 @@ def report(
     report.html, report.md and the CSV files in the folder are replaced; --out copies the page.
     """  # noqa: D301
     with interruptible():
+        from autotunenet_bench.hpo.folder import HpoFileError, is_hpo_folder
+        from autotunenet_bench.hpo.reporting import rebuild_hpo_report
+        from autotunenet_bench.hpo.sets import is_set_folder, rebuild_set_report
         from autotunenet_bench.suite import NoRunsError, SuiteFileError, rebuild_report
 
         try:
             with system_errors(folder, "make room there, or report a copy of the folder"):
+                if is_set_folder(folder):
+                    from autotunenet_bench.cli.searching import show_set_result
+
+                    together = rebuild_set_report(folder)
+                    _copy_page(together.html, out)
+                    show_set_result(together, [], out)
+                    return
+                if is_hpo_folder(folder):
+                    from autotunenet_bench.cli.searching import show_hpo_result
+
+                    searched = rebuild_hpo_report(folder)
+                    _copy_page(searched.report.html, out)
+                    show_hpo_result(searched, out)
+                    return
                 result = rebuild_report(folder)
-        except (NoRunsError, SuiteFileError) as error:
+        except (HpoFileError, NoRunsError, SuiteFileError) as error:
             refuse(str(error))
-        if out:
-            with system_errors(out, "name another file with --out"):
-                out.parent.mkdir(parents=True, exist_ok=True)
-                if out.resolve() != result.report.html.resolve():
-                    shutil.copyfile(result.report.html, out)
+        _copy_page(result.report.html, out)
         show_result(result, out)
+
+
+def _copy_page(page: Path, out: Path | None) -> None:
+    if out is None:
+        return
+    with system_errors(out, "name another file with --out"):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        if out.resolve() != page.resolve():
+            shutil.copyfile(page, out)
 
 
 @app.command()

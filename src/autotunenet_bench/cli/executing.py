@@ -40,14 +40,14 @@ def execute(
     with interruptible(place):
         # Inside, because importing torch takes seconds, in which Ctrl-C must not end in a traceback.
         from autotunenet.files import FolderInUseError
-        from autotunenet_bench.config import ConfigError, load_config
+        from autotunenet_bench.config import ConfigError, HpoConfig, HpoSetConfig
         from autotunenet_bench.data import DataError, DataSource
         from autotunenet_bench.executors import ProgressDisplay
         from autotunenet_bench.suite import run_suite
 
         try:
-            loaded = load_config(name, overrides, full=data[2], scale=scale)
-            _refuse_other_kind(kind, name, loaded)
+            loaded = load_kind(kind, name, overrides, full=data[2], scale=scale)
+            assert not isinstance(loaded.config, HpoConfig | HpoSetConfig)
             folder = place[0] = out / loaded.folder
             say(f"Config: {loaded.path}{' (shipped)' if loaded.shipped else ''}")
             with (
@@ -78,16 +78,33 @@ def execute(
         show_result(result)
 
 
-def _refuse_other_kind(kind: str, name: str, loaded: LoadedConfig) -> None:
-    """Refuse a suite where one config was to be run, and the other way round: one takes minutes, the other hours."""
-    from autotunenet_bench.config import SuiteConfig
+def load_kind(kind: str, name: str, overrides: list[str], *, full: bool, scale: str | None) -> LoadedConfig:
+    """Load a config; refuse one that is for another command than `kind`: "run", "suite" or "hpo".
 
-    found = "suite" if isinstance(loaded.config, SuiteConfig) else "run"
-    if found == kind:
-        return
-    known = loaded.name if loaded.shipped else name
-    right = command("suite", known) if found == "suite" else command("run", "--config", known)
-    refuse(f"{name} is {'a suite' if found == 'suite' else 'a config of one run'}: {right}")
+    Raises:
+        ConfigError: As `autotunenet_bench.config.load_config`.
+    """
+    from autotunenet_bench.config import load_config
+
+    loaded = load_config(name, overrides, full=full, scale=scale)
+    refuse_other_kind(kind, name, loaded)
+    return loaded
+
+
+def refuse_other_kind(kind: str, name: str, loaded: LoadedConfig) -> None:
+    """End where a config is for another command than `kind`, and say for which."""
+    from autotunenet_bench.config import HpoConfig, HpoSetConfig, SuiteConfig
+
+    kinds = {
+        SuiteConfig: ("suite", "a suite"),
+        HpoConfig: ("hpo", "an offline search"),
+        HpoSetConfig: ("hpo", "a set of offline searches"),
+    }
+    found, words = kinds.get(type(loaded.config), ("run", "a config of one run"))
+    if found != kind:
+        known = loaded.name if loaded.shipped else name
+        right = command("suite", known) if found == "suite" else command(found, "--config", known)
+        refuse(f"{name} is {words}: {right}")
 
 
 def show_plan(plan: Plan) -> None:
@@ -111,7 +128,7 @@ def show_result(result: SuiteResult, page: Path | None = None) -> None:
     """Print the table, what failed, and where everything lies; exit with 1 if something failed."""
     from autotunenet_bench.report import summary_table
 
-    _console().print(summary_table(result.traces))
+    console().print(summary_table(result.traces))
     files = result.report
     for sentence in files.departure:
         say(sentence)
@@ -141,7 +158,7 @@ def show_comparison(found: FolderComparison, paths: ComparisonPaths) -> None:
     """Print what was found of two folders, and where it lies."""
     from autotunenet_bench.report.comparison_page import ComparisonTable
 
-    _console().print(ComparisonTable(found))
+    console().print(ComparisonTable(found))
     say(f"Report: {paths.html}")
     say(f"Pairs:  {paths.pairs_csv}")
 
@@ -157,6 +174,7 @@ def refuse_regressions(found: FolderComparison) -> None:
         raise typer.Exit(EXIT_FAILED)
 
 
-def _console() -> Console:
+def console() -> Console:
+    """Return the console that tables are printed to."""
     # A log file has no width of its own; the default of 80 columns would fold the table.
     return Console() if sys.stdout.isatty() else Console(width=110)

@@ -43,6 +43,7 @@ class Topic(str, Enum):
     TASKS = "tasks"
     REGIMES = "regimes"
     CONTROLLERS = "controllers"
+    SEARCHES = "searches"
     METRICS = "metrics"
     SUITES = "suites"
     CONFIGS = "configs"

@@ -15,9 +15,14 @@ from pydantic import BaseModel, ValidationError
 from autotunenet_bench.config.errors import ConfigError, Loc, Problem, did_you_mean
 from autotunenet_bench.config.experiment import Departure
 from autotunenet_bench.config.explain import explain, explain_non_finite
+from autotunenet_bench.config.hpo import HpoConfig, HpoSetConfig, OneSearch
 from autotunenet_bench.config.models import RunConfig, SuiteConfig
 from autotunenet_bench.config.overrides import apply_fraction, apply_override, apply_section
 from autotunenet_bench.config.yaml import OVERRIDE, Document, decode, non_finite, parse_yaml
+from autotunenet_bench.searches import SearchConfig
+
+AnyConfig = RunConfig | SuiteConfig | HpoConfig | HpoSetConfig
+"""Every kind of config."""
 
 AnyModel = TypeVar("AnyModel", bound=BaseModel)
 
@@ -34,7 +39,7 @@ class LoadedConfig:
         departure: What was put over it from outside.
     """
 
-    config: RunConfig | SuiteConfig
+    config: AnyConfig
     name: str
     path: Path
     shipped: bool
@@ -72,8 +77,10 @@ def load_config(
 
 def parse_config(
     text: str, source: str, overrides: Sequence[str] = (), *, full: bool = False, scale: str | None = None
-) -> RunConfig | SuiteConfig:
-    """Check the text of a config; a text that has ``tasks``, ``regimes`` and ``controllers`` is a suite.
+) -> AnyConfig:
+    """Check the text of a config.
+
+    One that has ``searches`` is an offline search, one that has ``tasks``, ``regimes`` and ``controllers`` is a suite.
 
     Args:
         text: YAML.
@@ -91,7 +98,7 @@ def parse_config(
 
 def _parse(
     text: str, source: str, overrides: Sequence[str], full: bool, scale: str | None
-) -> tuple[RunConfig | SuiteConfig, Departure]:
+) -> tuple[AnyConfig, Departure]:
     document = parse_yaml(text, source)
     if document.data is not None and not isinstance(document.data, dict):
         kind = "a list" if isinstance(document.data, list) else "a single value"
@@ -120,7 +127,7 @@ def _parse(
     departure = Departure(
         scale=blocks[-1][0] if scale is not None else None,
         full=blocks[0][0] if full else None,
-        scales=tuple(config.scales),
+        scales=tuple(getattr(config, "scales", ())),
         overrides=tuple(overrides),
     )
     return config, departure
@@ -161,7 +168,20 @@ def check_keys(document: Document, model: type[BaseModel]) -> None:
         raise ConfigError(at_keys)
 
 
-def _check(document: Document) -> RunConfig | SuiteConfig:
+def parse_search(text: str, source: str) -> SearchConfig:
+    """Check the text of one search, as it stands in a config: a name, or a mapping with one.
+
+    Raises:
+        ConfigError: With every problem that was found.
+    """
+    document = parse_yaml(f"search: {text}", source, numbered=False)
+    config, problems = _validate(document, OneSearch)
+    if problems or config is None:
+        raise ConfigError(problems)
+    return config.search
+
+
+def _check(document: Document) -> AnyConfig:
     config, problems = _validate(document, _choose_model(document.data or {}))
     if problems or config is None:
         raise ConfigError(sorted(problems, key=lambda problem: _line(problem.where)))
@@ -188,7 +208,11 @@ def _validate(document: Document, model: type[AnyModel]) -> tuple[AnyModel | Non
     return config, problems
 
 
-def _choose_model(data: dict[str, Any]) -> type[RunConfig] | type[SuiteConfig]:
+def _choose_model(data: dict[str, Any]) -> type[AnyConfig]:
+    if "configs" in data:
+        return HpoSetConfig
+    if "searches" in data or "objective" in data:
+        return HpoConfig
     singular = sum(key in data for key in ("task", "regime", "controller"))
     plural = sum(key in data for key in ("tasks", "regimes", "controllers"))
     return SuiteConfig if plural > singular else RunConfig

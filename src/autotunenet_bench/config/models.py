@@ -179,7 +179,8 @@ def _refuse(rule: str) -> None:
     raise ValueError(rule)
 
 
-def _unique_names(members: tuple[Any, ...]) -> tuple[Any, ...]:
+def unique_names(members: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return members as they are; raise ValueError where two have one display name."""
     first: dict[str, int] = {}
     for index, member in enumerate(members):
         if member.display in first:
@@ -229,13 +230,13 @@ class RunScale(Scale):
 class SuiteScale(Scale):
     """What ``--scale`` puts over a suite; a key that is left out stays as it is."""
 
-    tasks: Annotated[tuple[AnyTask, ...], AfterValidator(_unique_names)] | None = Field(
+    tasks: Annotated[tuple[AnyTask, ...], AfterValidator(unique_names)] | None = Field(
         None, min_length=1, description="what is trained at this size"
     )
-    regimes: Annotated[tuple[AnyRegime, ...], AfterValidator(_unique_names)] | None = Field(
+    regimes: Annotated[tuple[AnyRegime, ...], AfterValidator(unique_names)] | None = Field(
         None, min_length=1, description="what changes while it trains"
     )
-    controllers: Annotated[tuple[AnyController, ...], AfterValidator(_unique_names)] | None = Field(
+    controllers: Annotated[tuple[AnyController, ...], AfterValidator(unique_names)] | None = Field(
         None, min_length=1, description="who changes the hyperparameters"
     )
 
@@ -274,13 +275,13 @@ class RunConfig(_Config):
 class SuiteConfig(_Config):
     """Every combination of the tasks, regimes, controllers and seeds."""
 
-    tasks: Annotated[tuple[AnyTask, ...], AfterValidator(_unique_names)] = Field(
+    tasks: Annotated[tuple[AnyTask, ...], AfterValidator(unique_names)] = Field(
         min_length=1, description="what is trained"
     )
-    regimes: Annotated[tuple[AnyRegime, ...], AfterValidator(_unique_names)] = Field(
+    regimes: Annotated[tuple[AnyRegime, ...], AfterValidator(unique_names)] = Field(
         min_length=1, description="what changes while it trains"
     )
-    controllers: Annotated[tuple[AnyController, ...], AfterValidator(_unique_names)] = Field(
+    controllers: Annotated[tuple[AnyController, ...], AfterValidator(unique_names)] = Field(
         min_length=1, description="who changes the hyperparameters"
     )
     experiment: Experiment | None = Field(None, description="the question, and the rule that answers it")

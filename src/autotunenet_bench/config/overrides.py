@@ -12,7 +12,7 @@ from autotunenet_bench.config.experiment import Block
 from autotunenet_bench.config.yaml import OVERRIDE, Document, parse_yaml
 
 _SINGULAR = ("task", "regime", "controller")
-_PLURAL = ("tasks", "regimes", "controllers")
+_PLURAL = ("tasks", "regimes", "controllers", "searches")
 
 FRACTION = "data_fraction"
 """A key of sections that is one of tasks."""
@@ -31,7 +31,7 @@ def apply_override(document: Document, text: str) -> None:
     """
     where = f"{OVERRIDE}{text}"
     key, equals, raw = text.partition("=")
-    parts = [part.strip() for part in key.split(".")]
+    parts = _parts(key)
     if not equals or not all(parts):
         document.problems.append(Problem(where, "an override is written key=value", "for example --set num_epochs=3"))
         return
@@ -120,6 +120,18 @@ def _told_fraction(document: Document) -> Any:
     tasks = [holder[index] for holder, index, _ in _tasks(document)]
     shares = [task.get(FRACTION, 1.0) if isinstance(task, dict) else 1.0 for task in tasks]
     return shares[0] if len(set(map(repr, shares))) == 1 else shares
+
+
+def _parts(key: str) -> list[str]:
+    """Split a path at its dots; the names of a space of an offline search keep theirs.
+
+    >>> _parts("space.task.lr.low"), _parts("space.lr.low")
+    (['space', 'task.lr', 'low'], ['space', 'lr', 'low'])
+    """
+    parts = [part.strip() for part in key.split(".")]
+    if parts[0] == "space" and len(parts) > 2 and parts[1] in _SINGULAR:
+        parts[1:3] = [f"{parts[1]}.{parts[2]}"]
+    return parts
 
 
 def _put(document: Document, parts: list[str], value: Any, where: str) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from autotunenet_bench.config.hpo import SEARCH, HpoConfig, HpoSetConfig
 from autotunenet_bench.config.models import CONTROLLER, REGIME, TASK, RunConfig, SuiteConfig
 from autotunenet_bench.member import JSON_SCHEMA_KEY, Member
 from autotunenet_bench.references import PATTERN
@@ -22,28 +23,41 @@ SCHEMA_FILE = "config.schema.json"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 _PLURALS = ("tasks", "regimes", "controllers")
+_OF_SEARCHES = ("searches", "objective")
 
 
 def config_schema() -> dict[str, Any]:
-    """Return the schema of a config; what has ``tasks``, ``regimes`` or ``controllers`` is a suite.
+    """Return the schema of a config.
+
+    What has ``tasks``, ``regimes`` or ``controllers`` is a suite, what has ``searches`` an offline search, and
+    what has ``configs`` a set of these.
 
     >>> schema = config_schema()
     >>> schema["$defs"]["controller.cosine"]["properties"]["name"]["const"]
     'cosine'
     """
     definitions: dict[str, Any] = {}
-    run, suite = (_plain(model, definitions) for model in (RunConfig, SuiteConfig))
-    for family in (TASK, REGIME, CONTROLLER, PART):
+    models = (RunConfig, SuiteConfig, HpoConfig, HpoSetConfig)
+    run, suite, hpo, hpo_set = (_plain(model, definitions) for model in models)
+    for family in (TASK, REGIME, CONTROLLER, PART, SEARCH):
         definitions.update(_family(family, definitions))
     return {
         "$schema": DIALECT,
         "title": "A config of autotunenet-bench",
-        "description": "One run over some seeds, or a suite of tasks, regimes, controllers and seeds.",
+        "description": "One run over some seeds, a suite of tasks, regimes and controllers, or an offline search.",
         "type": "object",
         "if": {"anyOf": [{"required": [key]} for key in _PLURALS]},
         "then": {"$ref": "#/$defs/suite"},
-        "else": {"$ref": "#/$defs/run"},
-        "$defs": {"run": run, "suite": suite, **dict(sorted(definitions.items()))},
+        "else": {
+            "if": {"anyOf": [{"required": [key]} for key in _OF_SEARCHES]},
+            "then": {"$ref": "#/$defs/hpo"},
+            "else": {
+                "if": {"required": ["configs"]},
+                "then": {"$ref": "#/$defs/hpo_set"},
+                "else": {"$ref": "#/$defs/run"},
+            },
+        },
+        "$defs": {"run": run, "suite": suite, "hpo": hpo, "hpo_set": hpo_set, **dict(sorted(definitions.items()))},
     }
 
 

@@ -27,6 +27,7 @@ from autotunenet_bench.controllers.schedules import (
     WarmupStableDecayConfig,
 )
 from autotunenet_bench.controllers.step_guards import ClipConfig, SigmaSkipConfig, ZClipConfig
+from autotunenet_bench.controllers.surrogate_search import SurrogateForestConfig, SurrogateGpConfig
 
 CONTROLLERS: dict[str, type[MethodConfig]] = {
     "fixed": FixedConfig,
@@ -56,6 +57,8 @@ CONTROLLERS: dict[str, type[MethodConfig]] = {
     "random_search": RandomSearchConfig,
     "optuna_tpe": OptunaTpeConfig,
     "optuna_gp": OptunaGpConfig,
+    "surrogate_gp": SurrogateGpConfig,
+    "surrogate_forest": SurrogateForestConfig,
     "autotunenet_1_0_2": AutoTuneNet102Config,
     "autotunenet": AutoTuneNetConfig,
 }

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from abc import abstractmethod
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, ClassVar, Literal
 
-import torch
 from pydantic import Field, model_validator
 
 from autotunenet import Hyperparams, SearchSpace
-from autotunenet.space import Categorical, Dimension, Int, Ordinal
+from autotunenet.hpo.optuna_bridge import from_sampled, leaving_no_trace, to_distribution
 from autotunenet_bench.controllers.offline import OfflineConfig, Search
 from autotunenet_bench.controllers.stepping import require
 
@@ -79,7 +75,7 @@ class OptunaGpConfig(OptunaConfig):
 
 
 class OptunaSearch(Search):
-    """A study in memory.
+    """A study in memory, which keeps one sampler: `autotunenet.hpo.OptunaSearch` makes a new one for every trial.
 
     Args:
         optuna: The package.
@@ -89,7 +85,8 @@ class OptunaSearch(Search):
 
     def __init__(self, optuna: Any, sampler: Any, space: SearchSpace) -> None:
         self._optuna = optuna
-        self._distributions = {name: _distribution(optuna, dimension) for name, dimension in space.items()}
+        self._space = space
+        self._distributions = {name: to_distribution(optuna, dimension) for name, dimension in space.items()}
         self._study = optuna.create_study(sampler=sampler, direction="minimize")
         self._trial: Any = None
 
@@ -97,38 +94,10 @@ class OptunaSearch(Search):
         """Return the next point."""
         with leaving_no_trace(self._optuna):
             self._trial = self._study.ask(self._distributions)
-        return dict(self._trial.params)
+        values = self._trial.params
+        return {name: from_sampled(dimension, values[name]) for name, dimension in self._space.items()}
 
     def tell(self, params: Hyperparams, value: float) -> None:
         """Take note of a trial. TPE ranks infinity last; the Gaussian process takes it for the worst finite value."""
         with leaving_no_trace(self._optuna):
             self._study.tell(self._trial, value)
-
-
-@contextmanager
-def leaving_no_trace(optuna: Any) -> Iterator[None]:
-    """Keep Optuna quiet; afterwards its log level and torch's number of threads are what they were.
-
-    It logs to stderr, and warns, about things that are no news here. Its Gaussian process sets torch's threads for the
-    whole process while it works: with others than the spec's, the weights would be others.
-    """
-    verbosity, num_threads = optuna.logging.get_verbosity(), torch.get_num_threads()
-    optuna.logging.set_verbosity(optuna.logging.CRITICAL)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        optuna.logging.set_verbosity(verbosity)
-        if torch.get_num_threads() != num_threads:
-            torch.set_num_threads(num_threads)
-
-
-def _distribution(optuna: Any, dimension: Dimension) -> Any:
-    distributions = optuna.distributions
-    if isinstance(dimension, Categorical):
-        return distributions.CategoricalDistribution(dimension.choices)
-    if isinstance(dimension, Ordinal):
-        return distributions.CategoricalDistribution(dimension.values)
-    make = distributions.IntDistribution if isinstance(dimension, Int) else distributions.FloatDistribution
-    return make(dimension.low, dimension.high, log=dimension.log)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-CellState = Literal["started", "epoch", "done", "failed"]
+CellState = Literal["started", "epoch", "note", "done", "failed"]
 
 
 class CellSpec(Protocol):
@@ -30,7 +30,7 @@ class CellUpdate:
 
     Attributes:
         run_id: Which run.
-        state: "started" comes again when a run is tried again.
+        state: "started" comes again when a run is tried again; "note" brings a message and nothing else.
         epoch: The last finished one, 0 before the first.
         num_epochs: Epochs of the whole run.
         message: A few words for a person: the validation loss after an epoch, the error after a failure, why a run is

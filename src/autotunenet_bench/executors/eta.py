@@ -82,7 +82,8 @@ class Cell:
         epoch: The last finished one.
         started: When the present try began.
         marked: When the last epoch ended, or the present try began.
-        message: The last one that came with an epoch.
+        message: The last one that came with an epoch, or as a note.
+        unit: What its epochs are called.
     """
 
     name: str
@@ -93,6 +94,7 @@ class Cell:
     started: float = 0.0
     marked: float = 0.0
     message: str = ""
+    unit: str = "epoch"
 
 
 @dataclass
@@ -135,6 +137,8 @@ class Tracker:
             for pace in (self._paces[cell.kind], self._overall):
                 (pace.first if cell.marked == cell.started else pace.later).append(now - cell.marked)
             cell.epoch, cell.marked, cell.message = update.epoch, now, update.message
+        elif update.state == "note":
+            cell.message = update.message
         else:
             cell.state = update.state
         return cell
@@ -185,5 +189,6 @@ def make_cells(specs: Iterable[CellSpec]) -> dict[str, Cell]:
         parts = [labels[key] for key in ("task", "regime", "controller") if key in labels]
         if parts and hasattr(spec, "seed"):
             parts.append(f"seed {spec.seed}")
-        cells[spec.run_id] = Cell(" / ".join(parts) or spec.run_id, labels.get("task", ""), spec.num_epochs)
+        name, unit = " / ".join(parts) or spec.run_id, getattr(spec, "unit", "epoch")
+        cells[spec.run_id] = Cell(name, labels.get("task", ""), spec.num_epochs, unit=unit)
     return cells

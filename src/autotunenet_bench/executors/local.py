@@ -199,6 +199,8 @@ class _Pool:
         elif report.kind == "epoch":
             cell.epoch = report.epoch
             self._tell(cell, "epoch", report.message)
+        elif report.kind == "note":
+            self._tell(cell, "note", report.message)
         else:
             worker.cell = None
             worker.state = "idle" if report.kind == "done" else "leaving"

@@ -52,6 +52,7 @@ class ProgressDisplay:
         self._lock = threading.RLock()  # the display is drawn in a thread of its own
         self._tracker: Tracker | None = None
         self._live: Live | None = None
+        self._note = ""
         self._ended = threading.Event()
         self._heart: threading.Thread | None = None
         self._last_line = 0.0
@@ -64,20 +65,17 @@ class ProgressDisplay:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Draw the last picture and leave the terminal as it was."""
-        self._ended.set()
-        if self._heart:
-            self._heart.join()
-        if self._live:
-            self._live.stop()
+        self._end()
 
     def begin(self, specs: Sequence[CellSpec], *, num_reused: int, num_workers: int) -> None:
-        """Show what is about to run.
+        """Show what is about to run. What was shown before is ended.
 
         Args:
             specs: Cells that will run, in their order. With `labels` and a `seed` they are named by these.
             num_reused: Cells that had been finished before and count as done.
             num_workers: Cells that run at a time.
         """
+        self._end()
         self._tracker = Tracker(make_cells(specs), num_reused, num_workers, started=self._clock())
         self._last_line = self._clock()
         if not specs:
@@ -88,6 +86,11 @@ class ProgressDisplay:
         else:
             self._heart = threading.Thread(target=self._beat, name="progress heartbeat", daemon=True)
             self._heart.start()
+
+    def note(self, words: str) -> None:
+        """Show a few words beside the bar, from now on."""
+        with self._lock:
+            self._note = words
 
     def update(self, update: CellUpdate) -> None:
         """Take note of progress; made to be the `on_update` of an executor.
@@ -104,6 +107,15 @@ class ProgressDisplay:
             elif update.state == "failed" or (update.state == "done" and self._live is None):
                 self._print(self._finished_line(cell, update), style="red" if update.state == "failed" else "")
 
+    def _end(self) -> None:
+        self._ended.set()
+        if self._heart:
+            self._heart.join()
+        if self._live:
+            self._live.stop()
+        self._live = self._heart = None
+        self._ended = threading.Event()
+
     # -- lines -------------------------------------------------------------------------------------------------------
 
     def _finished_line(self, cell: Cell, update: CellUpdate) -> str:
@@ -111,7 +123,7 @@ class ProgressDisplay:
         finished = self._tracker.count("done") + self._tracker.count("failed")
         message = update.message if update.state == "failed" else cell.message
         parts = [f"{update.state} {cell.name}", f"{self._clock() - cell.started:.1f} s", message]
-        rest = "" if self._live else f"({self._counts(('running', 'failed'))}, {self._left()})"
+        rest = "" if self._live else f"({self._counts(('running', 'failed'))}, {self._left()})  {self._note}".rstrip()
         return f"[{finished}/{self._tracker.total}] " + "  ".join(filter(None, [*parts, rest]))
 
     def _heartbeat_line(self) -> str:
@@ -167,6 +179,7 @@ class ProgressDisplay:
         line.append(f"{num_failed} failed", style="red" if num_failed else "")
         line.append(f"  {format_duration(now - tracker.started)}")
         line.append("" if is_finished else f", {self._left()}")
+        line.append(f"  {self._note}" if self._note else "")
         grid = Table.grid(padding=(0, 2, 0, 0), expand=True)
         grid.add_column(ratio=1)
         grid.add_column(no_wrap=True)
@@ -210,4 +223,4 @@ class _Name:
 
 
 def _epochs(cell: Cell) -> str:
-    return f"epoch {cell.epoch}/{cell.num_epochs}"
+    return f"{cell.unit} {cell.epoch}/{cell.num_epochs}"

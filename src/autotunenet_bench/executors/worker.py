@@ -53,7 +53,7 @@ class Order:
 class Report:
     """Worker to parent. "failed" is the worker's last word: it ends after it."""
 
-    kind: Literal["ready", "epoch", "done", "failed"]
+    kind: Literal["ready", "epoch", "note", "done", "failed"]
     epoch: int = 0
     message: str = ""
     details: str = ""
@@ -96,6 +96,8 @@ def _do(order: Order, channel: Connection, run_cell: RunCell, root: Path, source
     def on_event(event: Event) -> None:
         if event["event"] == "epoch":
             channel.send(Report("epoch", epoch=event["epoch"], message=_describe(event)))
+        elif event["event"] == "note":
+            channel.send(Report("note", message=_describe(event)))
 
     try:
         with _output_to(order.output):
@@ -108,6 +110,8 @@ def _do(order: Order, channel: Connection, run_cell: RunCell, root: Path, source
 
 
 def _describe(event: Event) -> str:
+    if "note" in event:
+        return str(event["note"])
     loss = event.get("val", {}).get("loss")
     return "" if loss is None else f"val loss {loss:.4g}"
 

@@ -23,10 +23,24 @@ COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#00
 DARK_COLORS = ("#4BA8E8", "#F0813A", "#2FC79A", "#DD97BC", "#F0B132", "#8CCBF2", "#E8ECEF")
 """The same colours on a dark page, in the same order: lighter, and white for black."""
 
-INKS = {"grid": "#e4e4e4", "axis": "#888888", "tick": "#444444", "line": "#555555", "label": "#222222"}
-"""Greys of a figure, by what they draw."""
+INKS = {
+    "grid": "#e4e4e4",
+    "axis": "#888888",
+    "tick": "#444444",
+    "line": "#555555",
+    "label": "#222222",
+    "paper": "#f4f6f8",
+}
+"""Greys of a figure, by what they draw; paper is what a figure lies on."""
 
-DARK_INKS = {"grid": "#333a41", "axis": "#727c86", "tick": "#b4bdc6", "line": "#a3adb7", "label": "#dfe4e8"}
+DARK_INKS = {
+    "grid": "#333a41",
+    "axis": "#727c86",
+    "tick": "#b4bdc6",
+    "line": "#a3adb7",
+    "label": "#dfe4e8",
+    "paper": "#1e2429",
+}
 """The same on a dark page."""
 
 LINE_STYLES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.4)), (0, (6, 2, 1, 2)), (0, (4, 1.5, 1, 1.5, 1, 1.5)))

@@ -32,7 +32,7 @@ def to_markdown(report: ExperimentReport) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        finalize=_finalize,
+        finalize=finalize_markdown,
     )
     return environment.from_string(_source("experiment.md.j2")).render(report=report)
 
@@ -55,7 +55,8 @@ def escape_markdown(text: str) -> str:
     return _LINE_START.sub(lambda match: f"{match[1]}\\{match[2]}" if match[1] else f"\\{match[3]}", plain)
 
 
-def _finalize(value: Any) -> Any:
+def finalize_markdown(value: Any) -> Any:
+    """Escape a text that goes into a template of Markdown; leave what is markup already."""
     return Markup(escape_markdown(value)) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 

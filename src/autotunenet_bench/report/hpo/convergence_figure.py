@@ -1,0 +1,82 @@
+"""The best value so far over what it took, a line a search."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import median
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from autotunenet_bench.report import drawing
+from autotunenet_bench.report.curves import Array, Band, Curve
+from autotunenet_bench.report.drawing import Style
+from autotunenet_bench.report.hpo.costs import UNITS, best_so_far, is_known
+from autotunenet_bench.report.hpo.records import Goal, SearchRun, Study
+
+BAND_ALPHA = 0.09
+"""Searches lie close to each other, and so do their bands."""
+
+FIRST_SHOWN = 2
+"""The axis of values begins where half of the searches are after so many trials: bad points would press the rest."""
+
+
+def convergence_figure(study: Study, style_of: dict[str, Style]) -> str:
+    """Return an SVG document of four panels, or of those whose cost is known: trials, steps, seconds, operations."""
+    units = [unit for unit in UNITS if is_known(study, unit)]
+    rows = -(-len(units) // 2)
+    with mpl.rc_context(drawing.SETTINGS):
+        handles = drawing.line_handles(list(study.searches), style_of)
+        height = 2.6 * rows + drawing.legend_inches(handles)
+        figure = Figure(figsize=(drawing.WIDTH, height), layout="constrained")
+        axes = figure.subplots(rows, 2, squeeze=False, sharey=True).flat
+        for ax, unit in zip(axes, units, strict=False):
+            for name, runs in study.searches.items():
+                _draw(ax, over_seeds([best_so_far(run, unit, study.goal) for run in runs]), style_of[name], study.goal)
+            ax.set_xlabel(UNITS[unit])
+            ax.set_xlim(left=0)
+        for ax in list(axes)[len(units) :]:
+            ax.set_visible(False)
+        _limit(axes[0], study)
+        for ax in axes[::2]:
+            ax.set_ylabel(f"best {study.goal.title}{' [%]' if study.goal.is_share else ''}")
+        drawing.add_legend(figure, handles)
+        return drawing.to_svg(figure)
+
+
+def over_seeds(curves: Sequence[Curve]) -> Band:
+    """Bring step functions of several seeds together, over the costs at which each of them has a value.
+
+    >>> one, other = (np.array([1.0, 2.0]), np.array([5.0, 7.0])), (np.array([1.5, 2.5]), np.array([6.0, 6.0]))
+    >>> band = over_seeds([one, other])
+    >>> band.steps.tolist(), band.mean.tolist()
+    ([1.5, 2.0], [5.5, 6.5])
+    """
+    first, last = max(costs[0] for costs, _ in curves), min(costs[-1] for costs, _ in curves)
+    every = np.unique(np.concatenate([costs for costs, _ in curves]))
+    steps = every[(every >= first) & (every <= last)]
+    values: Array = np.stack([held[np.searchsorted(costs, steps, side="right") - 1] for costs, held in curves])
+    return Band(steps, values.mean(axis=0), values.min(axis=0), values.max(axis=0))
+
+
+def _draw(ax: Axes, band: Band, style: Style, goal: Goal) -> None:
+    scale = 100 if goal.is_share else 1
+    ax.plot(band.steps, scale * band.mean, drawstyle="steps-post", **style)
+    ax.plot(band.steps[-1:], scale * band.mean[-1:], marker="o", markersize=3.5, color=style["color"])
+    if np.any(band.high > band.low):
+        shade = {"color": style["color"], "alpha": BAND_ALPHA, "linewidth": 0, "step": "post"}
+        ax.fill_between(band.steps, scale * band.low, scale * band.high, **shade)
+
+
+def _limit(ax: Axes, study: Study) -> None:
+    runs: list[SearchRun] = [run for runs in study.searches.values() for run in runs]
+    curves = [best_so_far(run, "trials", study.goal)[1] for run in runs]
+    begins = [float(values[min(FIRST_SHOWN, len(values)) - 1]) for values in curves]
+    ends = [float(values[-1]) for values in curves]
+    scale = 100 if study.goal.is_share else 1
+    shown = scale * np.array([median(begins), *ends])
+    pad = 0.06 * float(np.ptp(shown))
+    if pad:
+        ax.set_ylim(shown.min() - pad, shown.max() + pad)
