@@ -45,7 +45,8 @@ class SurrogateSearch(Search):
         surrogate: A name of `SURROGATES`, or a `Surrogate` with other settings.
         acquisition: A name of `ACQUISITIONS`, or a function like those.
         initial: A name of `DESIGNS`, or a function like those.
-        num_initial: Points of the design; None: one more than half the dimensions, and 3 at least.
+        num_initial: Points of the design; None: one more than there are dimensions, in a finite space one more than
+            half of that, and 3 at least.
         batch_size: Trials that are chosen from one fit, the best in order, without what the others of the batch were
             told. With `acquisition="mean"` they are the top predictions of a surrogate trained on `num_initial` points.
             To have trials run side by side leave it at 1 and ask before others are told.
@@ -82,7 +83,8 @@ class SurrogateSearch(Search):
     ) -> None:
         super().__init__(space, seed=seed, direction=direction)
         check_extras(type(self).__name__)
-        self.num_initial = max(3, len(space) // 2 + 1) if num_initial is None else num_initial
+        few = len(space) + 1 if space.num_points is None else len(space) // 2 + 1
+        self.num_initial = max(few, 3) if num_initial is None else num_initial
         self.batch_size = batch_size
         for name in ("num_initial", "batch_size"):
             if getattr(self, name) < 1:
