@@ -27,6 +27,7 @@ from autotunenet_bench.config import (
     shipped_configs,
 )
 from autotunenet_bench.config.overrides import apply_override
+from autotunenet_bench.config.sets import load_members
 from autotunenet_bench.config.yaml import MAX_BYTES, Document
 from autotunenet_bench.controllers import CONTROLLERS
 from autotunenet_bench.types import DataInfo, Horizon
@@ -599,13 +600,14 @@ def test_what_full_says_is_checked_alone_and_with_the_rest() -> None:
 
 @pytest.mark.parametrize("name", shipped_configs())
 def test_shipped_configs_are_valid_at_every_scale(name: str) -> None:
-    for scale in load_config(f"configs/{name}.yaml").config.scales:
-        loaded = load_config(f"configs/{name}.yaml", scale=scale)
+    for scale in load_members(f"configs/{name}.yaml")[0].departure.scales:
+        loaded, _ = load_members(f"configs/{name}.yaml", scale=scale)
         assert loaded.folder == f"{loaded.name}-{scale}"
 
 
 @pytest.mark.parametrize("name", shipped_configs())
 def test_shipped_configs_are_valid_on_the_whole_of_the_data(name: str) -> None:
-    config = load_config(f"configs/{name}.yaml", full=True).config
-    if config.full and config.full.num_epochs:
-        assert config.num_epochs == config.full.num_epochs
+    whole, members = load_members(f"configs/{name}.yaml", full=True)
+    for config in [loaded.config for loaded in members or [whole]]:
+        if config.full and config.full.num_epochs:
+            assert config.num_epochs == config.full.num_epochs

@@ -12,9 +12,11 @@ from made_up_runs import run
 from torch import nn
 
 from autotunenet import Float, SearchSpace
+from autotunenet.hpo import extras
 from autotunenet_bench.config import expand, parse_config
 from autotunenet_bench.controllers import CONTROLLERS, ControllerConfig, stepping
 from autotunenet_bench.controllers.offline import OfflineConfig
+from autotunenet_bench.controllers.surrogate_search import SurrogateConfig
 from autotunenet_bench.data import DataSource
 from autotunenet_bench.environment import environment, is_other
 from autotunenet_bench.report.facts import facts
@@ -24,6 +26,7 @@ from autotunenet_bench.suite import make_plan
 from autotunenet_bench.types import Horizon
 
 SOURCE = DataSource()
+DISTRIBUTIONS = {"sklearn": "scikit-learn", "scipy": "scipy"}
 CONFIG = "{task: digits_mlp, regime: stationary, controller: CONTROLLER, num_epochs: 1, seeds: [0]}"
 
 
@@ -50,6 +53,9 @@ def test_a_method_names_the_packages_that_it_imports_and_no_other(name, monkeypa
             model = nn.Linear(2, 1)
             config.build_stepping(model, torch.optim.Adam(model.parameters()), Horizon(num_epochs=1, steps_per_epoch=1))
         assert isinstance(config, ControllerConfig | OfflineConfig)
+    if isinstance(config, SurrogateConfig):
+        monkeypatch.setattr(extras, "import_module", lambda module: imported.add(DISTRIBUTIONS[module]))
+        config.build_search(SearchSpace({"lr": Float(1e-6, 1.0, log=True)}), seed=0)
     assert set(config.packages) == imported
 
 

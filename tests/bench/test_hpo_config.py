@@ -9,6 +9,8 @@ import pytest
 from autotunenet import Categorical, Float, Int, Ordinal
 from autotunenet_bench.config import ConfigError, HpoConfig, load_config, parse_config, shipped_configs
 from autotunenet_bench.config.files import parse_search
+from autotunenet_bench.config.schema import config_schema
+from autotunenet_bench.searches import SEARCHES
 
 TEXT = """\
 task: {name: digits_mlp, optimizer: sgd}
@@ -125,6 +127,18 @@ def test_a_search_can_be_read_by_itself() -> None:
     assert parse_search("{name: surrogate, surrogate: random_forest}", "--search").display == "surrogate forest"
     with pytest.raises(ConfigError, match="did you mean 'random'"):
         parse_search("randm", "--search")
+
+
+@pytest.mark.parametrize("name", SEARCHES)
+def test_every_search_stands_in_the_schema_and_can_be_built_with_its_defaults(name: str) -> None:
+    branch = config_schema()["$defs"][f"search.{name}"]
+    assert branch["properties"].keys() == SEARCHES[name].model_fields.keys()
+    assert all("description" in value for key, value in branch["properties"].items() if key != "name")
+    space = parse("space.task.batch_size={values: [16, 32]}").search_space()
+    search = parse_search(name, "test").build(space, seed=3, direction="maximize")
+    points = [search.ask() for _ in range(2)]
+    assert all(point and space.contains(point.params) for point in points)
+    assert (search.seed, search.direction) == (3, "maximize")
 
 
 @pytest.mark.parametrize("name", [name for name in SHIPPED if name != "hpo_digits"])

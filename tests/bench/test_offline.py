@@ -77,8 +77,8 @@ def test_a_run_has_the_steps_of_its_epochs_whatever_is_tried(name, num_trials, d
     num_epochs = data.draw(st.integers(num_trials + 1, 12))
     percent = data.draw(st.integers(math.ceil(100 * num_trials / num_epochs), 95))
     fields = {"num_trials": num_trials, "search_share": percent / 100}
-    if "num_random" in CONTROLLERS[name].model_fields:
-        fields["num_random"] = data.draw(st.integers(1, num_trials - 1))
+    for key in {"num_random", "num_initial"} & CONTROLLERS[name].model_fields.keys():
+        fields[key] = data.draw(st.integers(1, num_trials - 1))
     config = CONTROLLERS[name](**fields)
     plan = config.plan(num_epochs)
     spec = make_spec("fixed", num_epochs=num_epochs).model_copy(update={"controller": config})

@@ -75,7 +75,7 @@ every_controller = pytest.mark.parametrize("controller", [name for name in CONTR
 
 def short(controller):
     """Return what fits a method into a run of three epochs or more: a search has two trials in it."""
-    fields = {"num_trials": 2, "search_share": 0.7, "num_random": 1}
+    fields = {"num_trials": 2, "search_share": 0.7, "num_random": 1, "num_initial": 1}
     return {key: value for key, value in fields.items() if key in CONTROLLERS[controller].model_fields}
 
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from autotunenet.files import FolderInUseError
 from autotunenet_bench.cli.ending import EXIT_FAILED, interruptible, refuse, system_errors
 from autotunenet_bench.cli.saying import count, print_lines, say, telling
 
@@ -35,6 +34,7 @@ def execute_hpo(
     """
     place = [out]  # the folder below it, as soon as the config has told its name
     with interruptible(place):
+        from autotunenet.files import FolderInUseError
         from autotunenet_bench.cli.executing import refuse_other_kind
         from autotunenet_bench.config import ConfigError, HpoSetConfig
         from autotunenet_bench.config.sets import load_members

@@ -112,6 +112,7 @@ class HpoScale(Scale):
     regime: AnyRegime | None = Field(None, description="what changes while it trains")
     controller: AnyController | None = Field(None, description="who changes hyperparameters inside a training")
     space: AnySpace | None = Field(None, description="what is searched at this size")
+    objective: ObjectiveName | None = Field(None, description="what is searched for at this size")
     searches: AnySearches | None = Field(None, description="who searches at this size")
     num_trials: NumTrials | None = Field(None, description="trials of a search that does not say its own")
     training_seeds: Seeds | None = Field(None, description="seeds of the trainings at this size")

@@ -16,8 +16,8 @@ from autotunenet_bench.report.drawing import Style
 from autotunenet_bench.report.hpo.costs import UNITS, best_so_far, is_known
 from autotunenet_bench.report.hpo.records import Goal, SearchRun, Study
 
-BAND_ALPHA = 0.09
-"""Searches lie close to each other, and so do their bands."""
+MAX_BANDS = 4
+"""Searches whose spread over seeds is a band; more would hide each other, and a bar at the end stands for them."""
 
 FIRST_SHOWN = 2
 """The axis of values begins where half of the searches are after so many trials: bad points would press the rest."""
@@ -34,7 +34,8 @@ def convergence_figure(study: Study, style_of: dict[str, Style]) -> str:
         axes = figure.subplots(rows, 2, squeeze=False, sharey=True).flat
         for ax, unit in zip(axes, units, strict=False):
             for name, runs in study.searches.items():
-                _draw(ax, over_seeds([best_so_far(run, unit, study.goal) for run in runs]), style_of[name], study.goal)
+                band = over_seeds([best_so_far(run, unit, study.goal) for run in runs])
+                _draw(ax, _scaled(band, study.goal), style_of[name], has_band=len(study.searches) <= MAX_BANDS)
             ax.set_xlabel(UNITS[unit])
             ax.set_xlim(left=0)
         for ax in list(axes)[len(units) :]:
@@ -61,13 +62,20 @@ def over_seeds(curves: Sequence[Curve]) -> Band:
     return Band(steps, values.mean(axis=0), values.min(axis=0), values.max(axis=0))
 
 
-def _draw(ax: Axes, band: Band, style: Style, goal: Goal) -> None:
+def _scaled(band: Band, goal: Goal) -> Band:
     scale = 100 if goal.is_share else 1
-    ax.plot(band.steps, scale * band.mean, drawstyle="steps-post", **style)
-    ax.plot(band.steps[-1:], scale * band.mean[-1:], marker="o", markersize=3.5, color=style["color"])
-    if np.any(band.high > band.low):
-        shade = {"color": style["color"], "alpha": BAND_ALPHA, "linewidth": 0, "step": "post"}
-        ax.fill_between(band.steps, scale * band.low, scale * band.high, **shade)
+    return Band(band.steps, *(scale * values for values in (band.mean, band.low, band.high)))
+
+
+def _draw(ax: Axes, band: Band, style: Style, *, has_band: bool) -> None:
+    color = style["color"]
+    ax.plot(band.steps, band.mean, drawstyle="steps-post", **style)
+    ax.plot(band.steps[-1:], band.mean[-1:], marker="o", markersize=3.5, color=color)
+    if np.any(band.high > band.low) and has_band:
+        shade: Style = {"color": color, "alpha": drawing.BAND_ALPHA, "linewidth": 0, "step": "post"}
+        ax.fill_between(band.steps, band.low, band.high, **shade)
+    elif band.high[-1] > band.low[-1]:
+        ax.vlines(band.steps[-1], band.low[-1], band.high[-1], color=color, linewidth=1.1, alpha=0.8)
 
 
 def _limit(ax: Axes, study: Study) -> None:
