@@ -5,8 +5,8 @@
     OPENBLAS_NUM_THREADS=1 python benchmarks/bench_searches.py latency
 
 Prints tables in Markdown; progress goes to stderr. Intervals are at 95 %. Seeds are paired: the searches of a seed see
-the same noise and have as many initial points. `--csv FILE --objective COLUMN` takes tables of your own in the place of
-these, with a row for every combination.
+the same noise and have as many initial points. Tables of your own, and the
+shipped ones, are what `autotunenet-bench race` is for.
 """
 
 from __future__ import annotations
@@ -20,13 +20,12 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 import optuna
 from scipy import stats
-from search_problems import Problem, goal_functions, goal_tables, noisy_mixed, read_table
+from search_problems import Problem, goal_functions, goal_tables, noisy_mixed
 from threadpoolctl import threadpool_limits
 
 from autotunenet import Categorical, Int, Ordinal, SearchSpace
@@ -259,9 +258,6 @@ def main() -> None:
         "--players", nargs="+", choices=PLAYERS, default=list(PLAYERS), help="which; the first is the floor"
     )
     parser.add_argument("--workers", type=int, default=1, help="processes; more than one where a process can be forked")
-    parser.add_argument("--csv", type=Path, nargs="+", default=[], help="tables to search")
-    parser.add_argument("--objective", default="val_accuracy", help="their column to optimize")
-    parser.add_argument("--maximize", action="store_true", help="large values of it are good")
     args = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.CRITICAL)
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -269,8 +265,6 @@ def main() -> None:
         latency(args.trials or 200)
         return
     problems = goal_functions() if args.what == "functions" else goal_tables()
-    if args.csv:
-        problems = [read_table(file, args.objective, maximize=args.maximize) for file in args.csv]
     if args.trials:
         problems = [Problem(**{**vars(problem), "num_trials": args.trials}) for problem in problems]
     report = functions if args.what == "functions" else tables

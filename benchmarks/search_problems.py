@@ -6,13 +6,11 @@ function, table or data set with them.
 
 from __future__ import annotations
 
-import csv
 import itertools
 import math
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,7 +25,6 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from autotunenet import Categorical, Float, Int, Ordinal, SearchSpace
-from autotunenet.space import Dimension
 
 Params = Mapping[str, Any]
 
@@ -58,40 +55,6 @@ def tabular(name: str, space: SearchSpace, values: list[float], num_trials: int 
     """Return the problem of finding the lowest entry of a table; its entries are in the order of the space."""
     assert len(values) == space.num_points
     return Problem(name, space, lambda params: values[space.index_of(params)], min(values), num_trials)
-
-
-def read_table(file: Path, objective: str, *, maximize: bool = False, num_trials: int = 10) -> Problem:
-    """Return the problem of a CSV file with a row for every combination: columns of settings, and the objective's."""
-    with file.open(encoding="utf-8", newline="") as stream:
-        rows = list(csv.DictReader(stream))
-    if not rows or objective not in rows[0]:
-        raise ValueError(f"{file}: no column {objective!r}; it has {', '.join(rows[0]) if rows else 'no rows'}")
-    names = [name for name in rows[0] if name != objective]
-    space = SearchSpace({name: _column([row[name] for row in rows]) for name in names})
-    sign = -1.0 if maximize else 1.0
-    values = {}
-    for row in rows:
-        point = {name: space[name].from_unit(space[name].to_unit(_parsed(row[name]))) for name in names}
-        values[space.index_of(point)] = sign * float(row[objective])
-    if len(values) != space.num_points or len(values) != len(rows):
-        raise ValueError(f"{file}: {len(rows)} rows, {len(values)} different ones, of {space.num_points} combinations")
-    return tabular(file.stem, space, [values[index] for index in range(len(values))], num_trials)
-
-
-def _parsed(text: str) -> float | int | str:
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
-
-
-def _column(texts: list[str]) -> Dimension:
-    values = list(dict.fromkeys(map(_parsed, texts)))
-    if any(isinstance(value, str) for value in values):
-        return Categorical(tuple(values))
-    return Ordinal(tuple(sorted(values)))
 
 
 # Tables: made up, and really computed

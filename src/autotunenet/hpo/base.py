@@ -86,8 +86,8 @@ class Search(ABC):
 
     @property
     def is_exhausted(self) -> bool:
-        """Whether nothing is left to ask for, whatever pending trials may be told."""
-        return False
+        """Whether nothing is left to ask for, whatever pending trials are told; here: no point of a finite space."""
+        return self._is_covered()
 
     def ask(self) -> Trial | None:
         """Return the next trial, pending from now on.

@@ -22,11 +22,6 @@ class RandomSearch(Search):
     ([1, 2, 3], None, True)
     """
 
-    @property
-    def is_exhausted(self) -> bool:
-        """Whether every point of a finite space has a trial."""
-        return self._is_covered()
-
     def _propose(self, number: int) -> Trial | None:
         if self.is_exhausted:
             return None

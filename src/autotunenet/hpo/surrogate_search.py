@@ -94,11 +94,6 @@ class SurrogateSearch(Search):
         self._design = _named("initial", initial, DESIGNS)
         self._encoding = Encoding(space)
 
-    @property
-    def is_exhausted(self) -> bool:
-        """Whether every point of a finite space has a trial."""
-        return self._is_covered()
-
     def _propose(self, number: int) -> Trial | None:
         if self.is_exhausted:
             return None

@@ -26,7 +26,13 @@ def to_html(report: ExperimentReport) -> Markup:
 
 def to_markdown(report: ExperimentReport) -> str:
     """Return a document in GitHub's Markdown, in which every text from outside is text and no markup."""
-    environment = jinja2.Environment(
+    return markdown_environment().from_string(_source("experiment.md.j2")).render(report=report)
+
+
+def markdown_environment(loader: jinja2.BaseLoader | None = None) -> jinja2.Environment:
+    """Return what fills templates of Markdown: a text from outside is text there, and a macro's markup is markup."""
+    return jinja2.Environment(
+        loader=loader,
         autoescape=True,  # so that macros return Markup, which `finalize` tells from a text
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -34,7 +40,6 @@ def to_markdown(report: ExperimentReport) -> str:
         keep_trailing_newline=True,
         finalize=finalize_markdown,
     )
-    return environment.from_string(_source("experiment.md.j2")).render(report=report)
 
 
 def escape_markdown(text: str) -> str:
