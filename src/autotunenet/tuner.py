@@ -26,6 +26,8 @@ from autotunenet.launching import Launching
 from autotunenet.monitors import Monitor, default_monitor
 from autotunenet.recovery import Recovery
 from autotunenet.replaying import Replay
+from autotunenet.reporting import Reporter
+from autotunenet.sinks import Sink
 from autotunenet.snapshots import SnapshotBuffer
 from autotunenet.space import SearchSpace
 from autotunenet.state import PlainState, check_keys
@@ -80,6 +82,7 @@ class Tuner(PlainState):
             comparison. Used where `step` is given the batches.
         launch: Finds the lr in the first steps, where the scope is ``"full"``. None: the controller's first values.
         history_size: Decisions that `history` remembers; older ones are dropped.
+        sinks: Where numbers and decisions go besides, for example an `autotunenet.sinks.Sink` of your own.
 
     Raises:
         ValueError: If an argument is out of its range, if space and run do not name the same values, or if the space
@@ -127,6 +130,7 @@ class Tuner(PlainState):
         replay: Replay | None = None,
         launch: Launch | None = None,
         history_size: int = 100_000,
+        sinks: Sequence[Sink] = (),
     ) -> None:
         if not 0 < backoff < 1:
             raise ValueError(f"backoff must lie in (0, 1): a rollback has to change something; got {backoff}")
@@ -143,6 +147,7 @@ class Tuner(PlainState):
         initial = run.get_hyperparams()
         arguments.check_parts(initial, space, controller)
         self.history: deque[Decision] = deque(maxlen=history_size)
+        self._reporter = Reporter(run, sinks)
         self._run, self._space, self._controller = run, space, controller
         self._guard = chain(max_delta(0.5), within(space)) if guard is None else guard
         self._interval, self._mode = interval, mode
@@ -232,6 +237,7 @@ class Tuner(PlainState):
             that the controller never has to compare two different ones.
         """
         value = arguments.as_float(metric, "metric")
+        self._reporter.measured(value, self._num_steps)
         value = -value if self._mode == "max" else value
         if self._interval is None:
             return None if self._is_busy() else self._control(value)
@@ -249,6 +255,24 @@ class Tuner(PlainState):
         elif self._is_launching():
             self._run.set_hyperparams(self._initial)
         self._snapshots.discard_all()
+        self._reporter.close()
+
+    def metrics(self) -> dict[str, float]:
+        """Return numbers to plot beside the loss, as the sinks get them.
+
+        | name | what |
+        | --- | --- |
+        | ``autotunenet/lr`` | what the next step will use, a scheduler's factor included |
+        | ``autotunenet/multiplier`` | the lr that is tuned over the one that the optimizer was made with |
+        | ``autotunenet/health`` | of the last interval: 0 stable, 1 suspect, 2 unstable |
+        | ``autotunenet/rollbacks`` | so far |
+        | ``autotunenet/discarded_steps`` | optimizer steps whose work was thrown away, so far |
+        | ``autotunenet/loss`` | mean training loss of the last interval; at an alarm or a trial, of one step |
+        | ``autotunenet/validation`` | the last metric that `observe` was given |
+
+        The last two are there once there is one, and a number. What else is tuned has its own name.
+        """
+        return self._reporter.metrics()
 
     def _is_busy(self) -> bool:
         """Whether a trial is on: what is measured now says nothing about the values to come."""
@@ -342,6 +366,7 @@ class Tuner(PlainState):
     def _close_interval(self, decision: Decision) -> Decision:
         self._losses, self._worst = [], Health.STABLE.value
         self.history.append(decision)
+        self._reporter.decided(decision)
         return decision
 
     def _note(self, loss: float, health: Health) -> None:
@@ -375,6 +400,7 @@ class Tuner(PlainState):
             "hyperparams": self._run.get_hyperparams(),
             "controller": self._controller.state_dict(),
             "recovery": self._recovery.state_dict(),
+            "reporter": self._reporter.state_dict(),
             "launch": self._launching.launch.state_dict() if self._launching else {},
             "history": [decision.to_record() for decision in self.history],
         }
@@ -385,12 +411,12 @@ class Tuner(PlainState):
         Raises:
             ValueError: If this is the state of a tuner with other parts; nothing is loaded then.
         """
-        parts = ("run", "hyperparams", "controller", "recovery", "launch", "history")
+        parts = ("run", "hyperparams", "controller", "recovery", "reporter", "launch", "history")
         check_keys(type(self).__name__, state_dict, (*self.state_names, *parts))
         if bool(state_dict["launch"]) != bool(self._launching):
             raise ValueError("this is no state of this Tuner: one of the two has a launch, the other has none")
         history = [Decision.from_record(record) for record in state_dict["history"]]
-        live: dict[str, Stateful] = {"controller": self._controller}
+        live: dict[str, Stateful] = {"controller": self._controller, "reporter": self._reporter}
         if self._launching:
             live["launch"] = self._launching.launch
         if isinstance(self._run, Stateful):

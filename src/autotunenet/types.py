@@ -209,6 +209,21 @@ class ScheduledRun(Protocol):
 
 
 @runtime_checkable
+class RatedRun(Protocol):
+    """A run that knows the user's lr, and the one that steps use, which a schedule may have scaled."""
+
+    @property
+    def users_lr(self) -> float:
+        """The lr that the run was made with; NaN where lr is not tuned."""
+        ...
+
+    @property
+    def effective_lr(self) -> float:
+        """The lr that the next optimizer step will use."""
+        ...
+
+
+@runtime_checkable
 class ClosableRun(Protocol):
     """A run that holds something, hooks say, until it is closed."""
 
