@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from autotunenet.adapters._optimizers import Optimizers
+
 
 class TreeCopier:
     """Collects the tensor copies of whole trees, then runs them at once.
@@ -69,17 +71,12 @@ def _fits(source: Tensor, target: Any) -> bool:
     )
 
 
-def params_of(optimizer: Optimizer) -> list[Tensor]:
-    """Return the parameters of all groups."""
-    return [param for group in optimizer.param_groups for param in group["params"]]
-
-
 def are_finite(tensors: list[Tensor]) -> bool:
     """Whether every number in every tensor is finite. Waits for an accelerator."""
     return all(bool(torch.isfinite(tensor).all()) for tensor in tensors)
 
 
-def live_tree(model: nn.Module, optimizer: Optimizer, is_kept: Callable[[str], bool]) -> dict[str, Any]:
+def live_tree(model: nn.Module, optimizers: Optimizers, is_kept: Callable[[str], bool]) -> dict[str, Any]:
     """Return the live state as nested dicts and lists that share its tensors; of the groups, the entries `is_kept`.
 
     Raises:
@@ -91,13 +88,12 @@ def live_tree(model: nn.Module, optimizer: Optimizer, is_kept: Callable[[str], b
         if nn.parameter.is_lazy(tensor):
             raise ValueError(f"{name} is lazy: run one forward pass before the tuner is made")
     known = {id(tensor) for tensor in tensors.values()}
-    params = params_of(optimizer)
     return {
         "model": tensors,
         # What the optimizer trains beside the model, for example a criterion's own parameters.
-        "others": [param for param in params if id(param) not in known],
-        "optimizer": [optimizer.state.get(param, {}) for param in params],
-        "groups": [{k: v for k, v in group.items() if is_kept(k)} for group in optimizer.param_groups],
+        "others": [param for param in optimizers.params() if id(param) not in known],
+        "optimizer": [owner.state.get(param, {}) for owner, param in optimizers.owned_params()],
+        "groups": [{k: v for k, v in group.items() if is_kept(k)} for group in optimizers.groups],
     }
 
 

@@ -19,11 +19,10 @@ from autotunenet.adapters._groups import (
     ratio,
     read,
     scaled,
-    set_train_mode,
-    train_mode,
     write,
 )
-from autotunenet.adapters._modulation import Modulation, hooked, is_scheduled
+from autotunenet.adapters._modulation import Modulation
+from autotunenet.adapters._optimizers import Optimizers
 from autotunenet.state import check_keys
 from autotunenet.types import Hyperparams
 
@@ -45,6 +44,7 @@ class GroupValues:
         self, optimizer: Optimizer, names: Iterable[str], schedulers: Sequence[LRScheduler], modulate: bool | None
     ) -> None:
         self.optimizer = optimizer
+        self._optimizers = Optimizers([optimizer])
         self.is_closed = False
         self._names = tuple(names)
         for i, group in enumerate(self._groups):
@@ -69,7 +69,7 @@ class GroupValues:
         """Read the values now in force. A tensor on an accelerator is waited for."""
         if self._unclaimed:
             self._look_around()
-        groups = self.optimizer.param_groups
+        groups = self._groups
         values: dict[str, float] = {}
         for name, (index, beta, modulation) in self._places.items():  # at every step: nothing is looked up twice
             if modulation is not None:
@@ -93,7 +93,7 @@ class GroupValues:
             self._look_around()
         if self._keeps_users_lr and self._modulation is not None and self._modulation.is_bypassed:
             self._write_lr()
-        groups = self.optimizer.param_groups
+        groups = self._groups
         for name, value in hyperparams.items():
             index, beta, modulation = self._places[name]
             if modulation is not None:
@@ -214,7 +214,7 @@ class GroupValues:
         if self._modulation is not None:
             self._modulation.is_overriding = self._is_overriding
             is_own = self._is_overriding and not self._is_written("lr") and not self._modulate
-            if is_own and not is_scheduled(self.optimizer, "lr"):  # the launch was on, and no scheduler had come
+            if is_own and not self._optimizers.is_scheduled("lr"):  # the launch was on, and no scheduler had come
                 self._await_scheduler()
 
     def _check_state(self, state_dict: dict[str, Any]) -> dict[str, Any] | None:
@@ -241,7 +241,7 @@ class GroupValues:
 
     @property
     def _groups(self) -> list[ParamGroup]:
-        return self.optimizer.param_groups
+        return self._optimizers.groups
 
     def _measure_ratios(self, name: str) -> list[float]:
         values = [base_value(group, name) for group in self._groups]
@@ -269,17 +269,17 @@ class GroupValues:
 
     def _write(self, name: str, value: float) -> None:
         """Write a value that no scheduler owns into the groups."""
-        groups, ratios = self.optimizer.param_groups, self._ratios[name]
+        groups, ratios = self._groups, self._ratios[name]
         if len(groups) > len(ratios):
             self._admit_new_groups(name)
         # The average of a schedule-free optimizer is where it is in eval mode, whatever its momentum is.
-        mode = train_mode(self.optimizer) if name == "momentum" else None
-        if mode:
-            set_train_mode(self.optimizer, False)
+        modes = self._optimizers.train_modes() if name == "momentum" else []
+        if any(modes):
+            self._optimizers.set_train_modes([mode and False for mode in modes])
         for group, share in zip(groups, ratios, strict=True):
             write(group, name, value if share == 1.0 else scaled(name, value, share))
-        if mode:
-            set_train_mode(self.optimizer, True)
+        if any(modes):
+            self._optimizers.set_train_modes(modes)
 
     # -- modulation --------------------------------------------------------------------------------------------------
 
@@ -297,10 +297,9 @@ class GroupValues:
 
     def _look_for_scheduler(self) -> Modulation | None:
         """Return the modulation; start it, or widen it, where a scheduler has appeared."""
-        group = self.optimizer.param_groups[0]
-        if self._modulate or "initial_lr" in group or "step" in vars(self.optimizer):
+        if self._modulate or self._optimizers.may_be_scheduled():
             forced = ("lr",) if self._modulate else ()
-            self._claim([name for name in self._unclaimed if name in forced or is_scheduled(self.optimizer, name)])
+            self._claim([name for name in self._unclaimed if name in forced or self._optimizers.is_scheduled(name)])
         return self._modulation
 
     def _claim(self, names: Sequence[str]) -> None:
@@ -313,7 +312,7 @@ class GroupValues:
                 f"{bases[first_positive(bases)]:.3g}. Make the scheduler before the tuner"
             )
         if names and self._modulation is None:
-            self._modulation = Modulation(self.optimizer)
+            self._modulation = Modulation(self._optimizers)
             self._modulation.is_overriding = self._is_overriding
         for name in names:
             assert self._modulation is not None
@@ -329,7 +328,7 @@ class GroupValues:
         """Leave the groups' lr alone, and let steps use what is set, where they can be told to."""
         self._look_for_scheduler()
         is_plain = not any(isinstance(group["lr"], Tensor) for group in self._groups if "lr" in group)
-        if "lr" in self._unclaimed and is_plain and hooked(self.optimizer) is not None:
+        if "lr" in self._unclaimed and is_plain and self._optimizers.hooked() is not None:
             self._claim(["lr"])
             self._await_scheduler()
 

@@ -9,8 +9,8 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from autotunenet.adapters._copying import TreeCopier, are_finite, check_same, live_tree, params_of, restore_state
-from autotunenet.adapters._groups import check_training, set_train_mode, train_mode
+from autotunenet.adapters._copying import TreeCopier, are_finite, check_same, live_tree, restore_state
+from autotunenet.adapters._groups import check_training
 from autotunenet.adapters._values import GroupValues
 from autotunenet.state import check_keys
 from autotunenet.types import Stateful
@@ -115,10 +115,9 @@ class TorchRun(GroupValues):
         copier = TreeCopier()
         copied = copier.copy(self._tree(), buffers)
         copier.run()
-        mode = train_mode(self.optimizer)
         return {
             **copied,
-            "train_mode": mode,
+            "train_modes": self._optimizers.train_modes(),
             "extras": TreeCopier.cloned([extra.state_dict() for extra in self._extras]),
         }
 
@@ -133,20 +132,20 @@ class TorchRun(GroupValues):
             ValueError: If `buffers` are of another model or optimizer; nothing is changed then.
         """
         tree = self.check_buffers(buffers)
-        mode = train_mode(self.optimizer)
-        set_train_mode(self.optimizer, buffers["train_mode"])
+        modes = self._optimizers.train_modes()
+        self._optimizers.set_train_modes(buffers["train_modes"])
         copier = TreeCopier()
         copier.copy(buffers["model"], tree["model"])
         copier.copy(buffers["others"], tree["others"])
         # Parameters and groups that joined after the copy was made have nothing saved: theirs starts afresh too.
         saved_states: list[dict[str, Any]] = buffers["optimizer"]
-        for i, param in enumerate(params_of(self.optimizer)):
-            restore_state(self.optimizer, param, saved_states[i] if i < len(saved_states) else {}, copier)
+        for i, (owner, param) in enumerate(self._optimizers.owned_params()):
+            restore_state(owner, param, saved_states[i] if i < len(saved_states) else {}, copier)
         for group, saved in zip(self._groups, buffers["groups"], strict=False):
             # Not what a scheduler has come to own since.
             group.update(copier.copy({k: v for k, v in saved.items() if self._is_restored(k)}, group))
         copier.run()
-        set_train_mode(self.optimizer, mode)
+        self._optimizers.set_train_modes(modes)
         for extra, saved in zip(self._extras, buffers["extras"], strict=True):
             extra.load_state_dict(TreeCopier.cloned(saved))
 
@@ -156,7 +155,7 @@ class TorchRun(GroupValues):
         Raises:
             ValueError: If they are of another model, of another optimizer, or of other extras.
         """
-        check_keys(type(self).__name__, buffers, ("model", "others", "optimizer", "groups", "train_mode", "extras"))
+        check_keys(type(self).__name__, buffers, ("model", "others", "optimizer", "groups", "train_modes", "extras"))
         if len(buffers["extras"]) != len(self._extras):
             raise ValueError(
                 f"this snapshot is of {len(buffers['extras'])} extras, and this run has {len(self._extras)}; make it "
@@ -168,13 +167,13 @@ class TorchRun(GroupValues):
 
     def has_finite_weights(self) -> bool:
         """Whether every parameter that is trained is a finite number."""
-        return are_finite(params_of(self.optimizer))
+        return are_finite(self._optimizers.params())
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
     def _tree(self) -> dict[str, Any]:
         self._settled()
-        return live_tree(self.model, self.optimizer, self._is_restored)
+        return live_tree(self.model, self._optimizers, self._is_restored)
 
     def _is_restored(self, entry: str) -> bool:
         if entry == "params":
