@@ -167,7 +167,7 @@ class Tuner(PlainState):
         if launch and "lr" in space and snapshots.scope == "full":
             self._launching = Launching(launch, run, self._way_back, self._recovery)
 
-        self._initial, self._is_closed = initial, False
+        self._initial, self._is_closed, self._why_closed = initial, False, ""
         self._num_steps = 0
         self._num_control_steps = 0
         self._losses: list[float] = []  # of the current interval
@@ -208,7 +208,8 @@ class Tuner(PlainState):
             RuntimeError: If the tuner is closed.
         """
         if self._is_closed:
-            raise RuntimeError("this tuner is closed; make another one to go on tuning")
+            why = f": {self._why_closed}" if self._why_closed else "; make another one to go on tuning"
+            raise RuntimeError(f"this tuner is closed{why}")
         value = arguments.as_float(loss, "loss")
         self._num_steps += 1
         self._way_back.advance(batch if self._recovery.wants_batches else None)
@@ -245,11 +246,15 @@ class Tuner(PlainState):
             self._controller.observe_validation(value, self._num_steps)
         return None
 
-    def close(self) -> None:
-        """Let go of the run. What was found stays in force; in the middle of a launch it is what the user had."""
+    def close(self, reason: str = "") -> None:
+        """Let go of the run. What was found stays in force; in the middle of a launch it is what the user had.
+
+        Args:
+            reason: What `step` is to say to whoever goes on calling it.
+        """
         if self._is_closed:
             return
-        self._is_closed = True
+        self._is_closed, self._why_closed = True, reason
         if isinstance(self._run, ClosableRun):
             self._run.close()
         elif self._is_launching():

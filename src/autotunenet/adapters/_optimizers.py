@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from autotunenet.adapters._groups import ParamGroup, set_train_mode, train_mode
@@ -47,6 +47,16 @@ class Optimizers:
         live = [(i, j) for i, member in enumerate(self.members) for j in range(len(member.param_groups))]
         known = [(i, j) for i, j in first if (i, j) in live]
         self._order = known + [place for place in live if place not in known]
+
+    def check_order(self, order: Iterable[Sequence[int]]) -> None:
+        """Refuse the order of other optimizers.
+
+        Raises:
+            ValueError: If it names a group that is not here.
+        """
+        for i, j in order:
+            if (i, j) not in self.order():
+                raise ValueError(f"this state is of other optimizers: optimizer {i} has no param group {j} here")
 
     def owned_params(self) -> Iterator[tuple[Optimizer, Tensor]]:
         """Yield the parameters of all groups, each with the optimizer that keeps its state."""
@@ -91,6 +101,46 @@ class Optimizers:
         """Move each member to its mode, as `set_train_mode` does."""
         for member, mode in zip(self.members, modes, strict=True):
             set_train_mode(member, mode)
+
+
+def members_of(model: Any, optimizer: Any) -> tuple[Optimizer, ...]:
+    """Return the optimizers of a training: the one given, or those of a list.
+
+    Raises:
+        TypeError: If model or optimizer are classes, change places, or are something else.
+        ValueError: If the list is empty, or if two train the same parameter.
+    """
+    members = tuple(optimizer) if isinstance(optimizer, list | tuple) else (optimizer,)
+    _check_kind("model", model, "named_parameters", "a torch.nn.Module", others=members)
+    if not members:
+        raise ValueError("the list of optimizers is empty; give the one that trains the model, or several")
+    for member in members:
+        kind = "a torch.optim.Optimizer or another one with param_groups, or a list of such"
+        _check_kind("optimizer", member, "param_groups", kind)
+    _check_disjoint(model, members)
+    return members
+
+
+def _check_kind(role: str, value: Any, attribute: str, kind: str, others: Sequence[Any] = ()) -> None:
+    if isinstance(value, type):
+        raise TypeError(f"{role} must be an instance, not the class {value.__name__}: make one first")
+    if hasattr(value, attribute):
+        return
+    if hasattr(value, "param_groups") and any(hasattr(other, "named_parameters") for other in others):
+        raise TypeError("model and optimizer have changed places: the model comes first, then its optimizer")
+    raise TypeError(f"{role} must be {kind}, got {type(value).__name__}")
+
+
+def _check_disjoint(model: nn.Module, members: Sequence[Optimizer]) -> None:
+    owners: dict[int, int] = {}
+    for i, member in enumerate(members):
+        for param in (param for group in member.param_groups for param in group["params"]):
+            if (first := owners.setdefault(id(param), i)) != i:
+                names = [name for name, other in model.named_parameters() if other is param]
+                raise ValueError(
+                    f"optimizers {first} and {i} both train {names[0] if names else 'a parameter'}; "
+                    "give each parameter to one of them"
+                )
 
 
 def hooked(optimizer: Any) -> Any:

@@ -31,7 +31,7 @@ class GroupValues:
     """The half of a `TorchRun` that knows the optimizer alone: reads and writes values, and scales a scheduler's.
 
     Args:
-        optimizer: Any optimizer with param groups.
+        optimizers: One or several, with param groups.
         names: As `TorchRun` takes them.
         schedulers: Those that are known to write lr.
         modulate: As `TorchRun` takes it.
@@ -41,10 +41,13 @@ class GroupValues:
     """
 
     def __init__(
-        self, optimizer: Optimizer, names: Iterable[str], schedulers: Sequence[LRScheduler], modulate: bool | None
+        self,
+        optimizers: Sequence[Optimizer],
+        names: Iterable[str],
+        schedulers: Sequence[LRScheduler],
+        modulate: bool | None,
     ) -> None:
-        self.optimizer = optimizer
-        self._optimizers = Optimizers([optimizer])
+        self._optimizers = Optimizers(optimizers)
         self.is_closed = False
         self._names = tuple(names)
         for i, group in enumerate(self._groups):
@@ -181,12 +184,13 @@ class GroupValues:
     # -- resume ------------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what cannot be read off the groups: the user's lrs, the ratios to them, and the modulation.
+        """Return what cannot be read off the groups: their order, the user's lrs, the ratios to them, the modulation.
 
         It goes with the states of the optimizer and of the scheduler, which are the user's to save.
         """
         modulation = self._settled()
         return {
+            "order": [list(place) for place in self._optimizers.order()],
             "ratios": {name: list(ratios) for name, ratios in self._ratios.items()},
             "users_lrs": list(self._users_lrs),
             "is_overriding": self._is_overriding,
@@ -201,6 +205,7 @@ class GroupValues:
                 ``modulate=False``; nothing is loaded then.
         """
         saved = self._check_state(state_dict)
+        self._optimizers.put_in_order(state_dict["order"])
         self._is_overriding = False
         self._begin()
         if saved is not None:
@@ -219,7 +224,7 @@ class GroupValues:
 
     def _check_state(self, state_dict: dict[str, Any]) -> dict[str, Any] | None:
         """Refuse what `load_state_dict` cannot go on from; return the saved modulation."""
-        check_keys(type(self).__name__, state_dict, ("ratios", "users_lrs", "is_overriding", "modulation"))
+        check_keys(type(self).__name__, state_dict, ("order", "ratios", "users_lrs", "is_overriding", "modulation"))
         check_keys("the tuned hyperparameters", state_dict["ratios"], self._names)
         saved: dict[str, Any] | None = state_dict["modulation"]
         lists = list(state_dict["ratios"].values())
@@ -233,8 +238,10 @@ class GroupValues:
                     "this state is of a run that modulated lr, for a scheduler or in a launch, and this run has "
                     "modulate=False (or was closed): make it with modulate=None or True"
                 )
-        if (num_groups := max(map(len, lists), default=0)) > len(self._groups):
+        num_groups = max(map(len, (*lists, state_dict["order"])))
+        if num_groups > len(self._groups):
             raise ValueError(f"this state is of {num_groups} param groups, and this optimizer has {len(self._groups)}")
+        self._optimizers.check_order(state_dict["order"])
         return saved
 
     # -- inside ------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from autotunenet.adapters._copying import TreeCopier, are_finite, check_same, live_tree, restore_state
-from autotunenet.adapters._groups import check_training
+from autotunenet.adapters._optimizers import members_of
 from autotunenet.adapters._values import GroupValues
 from autotunenet.state import check_keys
 from autotunenet.types import Stateful
@@ -21,7 +21,7 @@ _USER_ENTRIES = frozenset({"lr", "initial_lr", "momentum", "betas", "weight_deca
 
 
 class TorchRun(GroupValues):
-    """A model and its optimizer, seen through a few named hyperparameters.
+    """A model and its optimizer, or its optimizers, seen through a few named hyperparameters.
 
     Only the entries of the param groups that `names` asks for are ever written. ``"momentum"`` is the entry of that
     name or, where there is none, ``betas[0]``; any other name must be a numeric entry of every group. Where groups
@@ -47,7 +47,8 @@ class TorchRun(GroupValues):
 
     Args:
         model: Its parameters and buffers are what a snapshot holds. Lazy modules must have been initialised.
-        optimizer: Any optimizer with param groups.
+        optimizer: Any optimizer with param groups; or a list of several that train different parameters of the model.
+            Their groups count as one row: the first speaks for all, whichever optimizer is its.
         names: Names of the hyperparameters, for example a `SearchSpace`.
         extras: Further objects with ``state_dict`` and ``load_state_dict`` that a snapshot holds as well: an LR
             scheduler, a gradient scaler, an averaged model. Without a scheduler among them the user's goes on after a
@@ -62,6 +63,7 @@ class TorchRun(GroupValues):
         ValueError: If a group has no entry for one of the names, or if lr has to be modulated and cannot be: the
             optimizer has no step hooks, or another run modulates it. Where a scheduler is made later, this comes from
             the first method called after that, as it does where the scheduler has taken an lr that a launch tries.
+            If two of several optimizers train the same parameter.
         TypeError: If one of `extras` has no state, or if `model` or `optimizer` is none.
 
     >>> import torch
@@ -84,19 +86,41 @@ class TorchRun(GroupValues):
     def __init__(
         self,
         model: nn.Module,
-        optimizer: Optimizer,
+        optimizer: Optimizer | Sequence[Optimizer],
         names: Iterable[str] = ("lr",),
         extras: Sequence[Stateful] = (),
         modulate: bool | None = None,
     ) -> None:
-        check_training(model, optimizer)
+        self.optimizers = members_of(model, optimizer)
         self.model = model
         self._extras = tuple(extras)
         for extra in self._extras:
             if not isinstance(extra, Stateful):
                 raise TypeError(f"extras need state_dict() and load_state_dict(); {type(extra).__name__} lacks them")
         schedulers = [extra for extra in self._extras if isinstance(extra, LRScheduler)]
-        super().__init__(optimizer, names, schedulers, modulate)
+        super().__init__(self.optimizers, names, schedulers, modulate)
+
+    @property
+    def optimizer(self) -> Optimizer:
+        """The optimizer; the first one of several."""
+        return self.optimizers[0]
+
+    def shared_with(self, other: TorchRun) -> str | None:
+        """Name a parameter that one of the two runs trains and a snapshot of the other one holds; None: there is none.
+
+        Going back, one would undo the other's work.
+        """
+        ours, theirs = self._held(), other._held()
+        for this, that in ((self, theirs), (other, ours)):
+            for param in this._optimizers.params():
+                if id(param) in that:
+                    return ours[id(param)]
+        return None
+
+    def _held(self) -> dict[int, str]:
+        """Return the name of every parameter that a snapshot holds, by its identity."""
+        others = {id(param): "a parameter outside of the model" for param in self._optimizers.params()}
+        return {**others, **{id(param): name for name, param in self.model.named_parameters()}}
 
     # -- snapshots ---------------------------------------------------------------------------------------------------
 
