@@ -116,6 +116,7 @@ def make_tuner(
     land: bool = True,
     rewarm: bool = True,
     backoff: float = 0.25,
+    accumulation: bool = True,
     seed: int = 0,
     **options: Any,
 ) -> Tuner:
@@ -136,6 +137,7 @@ def make_tuner(
         rewarm: Whether lr warms up again, from a quarter, after a change of the data.
         backoff: Factor on lr after a rollback that found the same lr in force, in (0, 1); compounds. A quarter, as the
             launch keeps it from an lr that failed.
+        accumulation: As in `Tuner`: whether calls of ``step`` with no optimizer step between them count as one.
         seed: Seed of the controller.
         **options: Of `Tuner`: replay, mode, monitor, guard, snapshot_every, ...
 
@@ -159,6 +161,7 @@ def make_tuner(
         launch=Launch(total_steps=total_steps) if launch is True else arguments.as_part("launch", launch, Launch),
         attribution=arguments.as_part("attribution", attribution, Attribution),
         backoff=backoff,
+        accumulation=accumulation,
         **{"guard": chain(max_delta(1.0), within(space)), **options},
     )
 

@@ -31,6 +31,7 @@ from autotunenet.sinks import Sink
 from autotunenet.snapshots import SnapshotBuffer
 from autotunenet.space import SearchSpace
 from autotunenet.state import PlainState, check_keys
+from autotunenet.step_losses import StepLosses
 from autotunenet.types import (
     Action,
     ClosableRun,
@@ -81,6 +82,9 @@ class Tuner(PlainState):
         replay: Trains one batch as the user's loop does, and returns its loss: makes the attribution a paired
             comparison. Used where `step` is given the batches.
         launch: Finds the lr in the first steps, where the scope is ``"full"``. None: the controller's first values.
+        accumulation: Whether calls of `step` with no optimizer step between them count as one step, with their mean
+            loss, where the run sees optimizer steps: batches of which each adds to the gradient, and steps that a
+            gradient scaler has skipped. False: every call is a step.
         history_size: Decisions that `history` remembers; older ones are dropped.
         sinks: Where numbers and decisions go besides, for example an `autotunenet.sinks.Sink` of your own.
 
@@ -129,6 +133,7 @@ class Tuner(PlainState):
         attribution: Attribution | None = None,
         replay: Replay | None = None,
         launch: Launch | None = None,
+        accumulation: bool = False,
         history_size: int = 100_000,
         sinks: Sequence[Sink] = (),
     ) -> None:
@@ -148,6 +153,7 @@ class Tuner(PlainState):
         arguments.check_parts(initial, space, controller)
         self.history: deque[Decision] = deque(maxlen=history_size)
         self._reporter = Reporter(run, sinks)
+        self._step_losses = StepLosses(run if accumulation else None)
         self._run, self._space, self._controller = run, space, controller
         self._guard = chain(max_delta(0.5), within(space)) if guard is None else guard
         self._interval, self._mode = interval, mode
@@ -197,8 +203,11 @@ class Tuner(PlainState):
         """Take note of one optimizer step. Call it after ``optimizer.step()``, with the loss that step went down from.
 
         Args:
-            loss: Training loss, a number or a tensor with one element; lower is better; may be NaN or infinite.
-            batch: What the loss was computed from, for `replay`; a few are kept while an alarm is looked into.
+            loss: Training loss, a number or a tensor with one element; lower is better; may be NaN or infinite. Not the
+                one that a gradient scaler has scaled. With gradient accumulation, the mean over the batches; or, with
+                `accumulation`, call it after every batch with the loss of that one.
+            batch: What the loss was computed from, for `replay`; a few are kept while an alarm is looked into. Not
+                where several calls make a step: no stored batch gives that again.
 
         Returns:
             What was decided, or None if nothing was decided at this step.
@@ -210,7 +219,14 @@ class Tuner(PlainState):
         if self._is_closed:
             why = f": {self._why_closed}" if self._why_closed else "; make another one to go on tuning"
             raise RuntimeError(f"this tuner is closed{why}")
-        value = arguments.as_float(loss, "loss")
+        told = self._step_losses.take(arguments.as_float(loss, "loss"), batch)
+        if told is None:
+            return None
+        decision = self._take_note(*told)
+        self._step_losses.settle()
+        return decision
+
+    def _take_note(self, value: float, batch: Any) -> Decision | None:
         self._num_steps += 1
         self._way_back.advance(batch if self._recovery.wants_batches else None)
         if self._launching and not self._launching.launch.is_done:
@@ -406,6 +422,7 @@ class Tuner(PlainState):
             "controller": self._controller.state_dict(),
             "recovery": self._recovery.state_dict(),
             "reporter": self._reporter.state_dict(),
+            "step_losses": self._step_losses.state_dict(),
             "launch": self._launching.launch.state_dict() if self._launching else {},
             "history": [decision.to_record() for decision in self.history],
         }
@@ -416,12 +433,16 @@ class Tuner(PlainState):
         Raises:
             ValueError: If this is the state of a tuner with other parts; nothing is loaded then.
         """
-        parts = ("run", "hyperparams", "controller", "recovery", "reporter", "launch", "history")
+        parts = ("run", "hyperparams", "controller", "recovery", "reporter", "step_losses", "launch", "history")
         check_keys(type(self).__name__, state_dict, (*self.state_names, *parts))
         if bool(state_dict["launch"]) != bool(self._launching):
             raise ValueError("this is no state of this Tuner: one of the two has a launch, the other has none")
         history = [Decision.from_record(record) for record in state_dict["history"]]
-        live: dict[str, Stateful] = {"controller": self._controller, "reporter": self._reporter}
+        live: dict[str, Stateful] = {
+            "controller": self._controller,
+            "reporter": self._reporter,
+            "step_losses": self._step_losses,
+        }
         if self._launching:
             live["launch"] = self._launching.launch
         if isinstance(self._run, Stateful):

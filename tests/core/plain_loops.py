@@ -47,7 +47,7 @@ class Loop:
     Args:
         make: Returns the optimizers.
         schedule: Returns the scheduler of one optimizer; None: there is none.
-        scaler: Returns a gradient scaler, which is among the extras.
+        scaler: Returns a gradient scaler, which is among the extras; the forward pass is in float16 then.
         num_micro: Batches whose gradients are added up for one step.
         every_batch: Whether the tuner is told the loss of every batch, and not the mean once a step.
         clip: Norm that gradients are clipped to.
@@ -87,7 +87,8 @@ class Loop:
         losses = []
         for j in range(self.num_micro):
             inputs, targets = batch(i * self.num_micro + j)
-            loss = nn.functional.mse_loss(self.model(inputs), targets)
+            with torch.autocast("cpu", torch.float16, enabled=self.scaler is not None):
+                loss = nn.functional.mse_loss(self.model(inputs), targets)
             scaled = self.scaler.scale(loss / self.num_micro) if self.scaler else loss / self.num_micro
             scaled.backward()
             losses.append(loss.item())

@@ -23,6 +23,7 @@ from autotunenet.adapters._groups import (
 )
 from autotunenet.adapters._modulation import Modulation
 from autotunenet.adapters._optimizers import Optimizers
+from autotunenet.adapters._step_watch import StepWatch
 from autotunenet.state import check_keys
 from autotunenet.types import Hyperparams
 
@@ -57,6 +58,7 @@ class GroupValues:
         self._modulate = True if modulate is None and self._schedulers else modulate
         self._is_overriding = False
         self._modulation: Modulation | None = None
+        self._watch: StepWatch | None = None
         self._ratios = {name: self._measure_ratios(name) for name in self._names}
         self._users_lrs = [base_value(group, "lr") for group in self._groups] if "lr" in self._names else []
         self._begin()
@@ -106,6 +108,15 @@ class GroupValues:
             # Groups whose values are as they should be keep their exact bits.
             if (old if type(old) is float else float(old)) != value:
                 self._write(name, value)
+
+    def took_step(self) -> bool | None:
+        """Whether one of the optimizers has stepped since this was last asked; None: that cannot be told here.
+
+        They are watched from the first call on.
+        """
+        if self._watch is None:
+            self._watch = StepWatch(self._optimizers)
+        return self._watch.took_step()
 
     # -- the user's scheduler ----------------------------------------------------------------------------------------
 
@@ -179,6 +190,8 @@ class GroupValues:
         self._is_overriding = False
         self._modulate = False
         self._begin()
+        if self._watch is not None:
+            self._watch.close()
         self.is_closed = True
 
     # -- resume ------------------------------------------------------------------------------------------------------
@@ -195,6 +208,7 @@ class GroupValues:
             "users_lrs": list(self._users_lrs),
             "is_overriding": self._is_overriding,
             "modulation": None if modulation is None else modulation.state_dict(),
+            "steps": [] if self._watch is None else [self._watch.has_stepped, self._watch.has_ever_stepped],
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -214,6 +228,8 @@ class GroupValues:
             self._modulation.load_state_dict(saved)
         self._ratios = {name: list(state_dict["ratios"][name]) for name in self._names}
         self._users_lrs = list(state_dict["users_lrs"])
+        if self._watch is not None and state_dict["steps"]:
+            self._watch.go_on(*state_dict["steps"])
         self._find_places()
         self._is_overriding = state_dict["is_overriding"]
         if self._modulation is not None:
@@ -224,7 +240,9 @@ class GroupValues:
 
     def _check_state(self, state_dict: dict[str, Any]) -> dict[str, Any] | None:
         """Refuse what `load_state_dict` cannot go on from; return the saved modulation."""
-        check_keys(type(self).__name__, state_dict, ("order", "ratios", "users_lrs", "is_overriding", "modulation"))
+        check_keys(
+            type(self).__name__, state_dict, ("order", "ratios", "users_lrs", "is_overriding", "modulation", "steps")
+        )
         check_keys("the tuned hyperparameters", state_dict["ratios"], self._names)
         saved: dict[str, Any] | None = state_dict["modulation"]
         lists = list(state_dict["ratios"].values())
