@@ -322,17 +322,17 @@ class Tuner(PlainState):
     def _control(self, metric: float) -> Decision:
         """Close the interval: let the controller observe and propose, bound what it asks for, put that in force."""
         seen, proposed = self._consult(metric)
-        foreign = reasons.changes(self._applied, seen.hyperparams)
+        known = self._applied
         allowed = self._guard(seen.hyperparams, proposed, self._num_control_steps) if is_finite(proposed) else {}
         if self._recovery.is_holding:
             allowed = {name: min(value, seen.hyperparams[name]) for name, value in allowed.items()}
         self._run.set_hyperparams(allowed)
         self._applied = self._run.get_hyperparams()
 
-        if foreign and self._way_back.is_due(self._num_steps) and not self._snapshots.candidate:
+        if known != seen.hyperparams and self._way_back.is_due(self._num_steps) and not self._snapshots.candidate:
             self._way_back.capture(self._num_steps)  # a scheduler that writes at every step leaves no other moment
         why = self._controller.reason
-        reason = reasons.adaptation(seen.hyperparams, proposed, self._applied, foreign) + (f" {why}" if why else "")
+        reason = reasons.adaptation(seen.hyperparams, proposed, self._applied, known) + (f" {why}" if why else "")
         action = Action.HOLD if self._applied == seen.hyperparams else Action.ADAPT
         return self._close_interval(Decision(seen, Health(self._worst), action, proposed, self._applied, 0, reason))
 

@@ -8,7 +8,6 @@ from typing import Any
 
 from torch import Tensor
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 
 from autotunenet.adapters._groups import (
     ParamGroup,
@@ -45,7 +44,7 @@ class GroupValues:
         self,
         optimizers: Sequence[Optimizer],
         names: Iterable[str],
-        schedulers: Sequence[LRScheduler],
+        schedulers: Sequence[Any],
         modulate: bool | None,
     ) -> None:
         self._optimizers = Optimizers(optimizers)

@@ -7,7 +7,6 @@ from typing import Any
 
 from torch import nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 
 from autotunenet.adapters._copying import TreeCopier, are_finite, check_same, live_tree, restore_state
 from autotunenet.adapters._optimizers import members_of
@@ -97,7 +96,8 @@ class TorchRun(GroupValues):
         for extra in self._extras:
             if not isinstance(extra, Stateful):
                 raise TypeError(f"extras need state_dict() and load_state_dict(); {type(extra).__name__} lacks them")
-        schedulers = [extra for extra in self._extras if isinstance(extra, LRScheduler)]
+        # Not all are of torch's class: transformers' GreedyLR is not.
+        schedulers = [extra for extra in self._extras if callable(getattr(extra, "get_last_lr", None))]
         super().__init__(self.optimizers, names, schedulers, modulate)
 
     @property
