@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 from torch.optim import Optimizer
 
-from autotunenet.adapters._copying import TreeCopier, are_finite, check_same, live_tree, restore_state
+from autotunenet.adapters._copying import TreeCopier, are_finite, check_same, live_tree, restore_shared, restore_state
 from autotunenet.adapters._optimizers import members_of
 from autotunenet.adapters._values import GroupValues
 from autotunenet.state import check_keys
@@ -17,6 +17,9 @@ from autotunenet.types import Stateful
 # Entries of a param group that belong to the user or to the user's scheduler. A restore leaves alone those of them
 # that are not tuned. All else in a group is the optimizer's own memory (Prodigy's d, schedule-free's k) and goes back.
 _USER_ENTRIES = frozenset({"lr", "initial_lr", "momentum", "betas", "weight_decay", "dampening", "eps"})
+
+
+_PARTS = ("model", "others", "optimizer", "shared", "groups", "train_modes", "extras")
 
 
 class TorchRun(GroupValues):
@@ -45,7 +48,8 @@ class TorchRun(GroupValues):
     Schedule-free optimizers: a snapshot may be taken in either mode; a restore keeps the mode that the optimizer is in.
 
     Args:
-        model: Its parameters and buffers are what a snapshot holds. Lazy modules must have been initialised.
+        model: Its parameters and buffers are what a snapshot holds. All have values: lazy modules have been run once,
+            and nothing is on the meta device.
         optimizer: Any optimizer with param groups; or a list of several that train different parameters of the model.
             Their groups count as one row: the first speaks for all, whichever optimizer is its.
         names: Names of the hyperparameters, for example a `SearchSpace`.
@@ -134,7 +138,7 @@ class TorchRun(GroupValues):
         modulation, which is put back by `set_hyperparams`.
 
         Raises:
-            ValueError: If the model still has lazy parameters.
+            ValueError: If parameters or buffers of the model have no values yet.
         """
         copier = TreeCopier()
         copied = copier.copy(self._tree(), buffers)
@@ -165,6 +169,8 @@ class TorchRun(GroupValues):
         saved_states: list[dict[str, Any]] = buffers["optimizer"]
         for i, (owner, param) in enumerate(self._optimizers.owned_params()):
             restore_state(owner, param, saved_states[i] if i < len(saved_states) else {}, copier)
+        for member, shared in zip(self.optimizers, buffers["shared"], strict=True):
+            restore_shared(member, shared, copier)
         for group, saved in zip(self._groups, buffers["groups"], strict=False):
             # Not what a scheduler has come to own since.
             group.update(copier.copy({k: v for k, v in saved.items() if self._is_restored(k)}, group))
@@ -179,7 +185,7 @@ class TorchRun(GroupValues):
         Raises:
             ValueError: If they are of another model, of another optimizer, or of other extras.
         """
-        check_keys(type(self).__name__, buffers, ("model", "others", "optimizer", "groups", "train_modes", "extras"))
+        check_keys(type(self).__name__, buffers, _PARTS)
         if len(buffers["extras"]) != len(self._extras):
             raise ValueError(
                 f"this snapshot is of {len(buffers['extras'])} extras, and this run has {len(self._extras)}; make it "
