@@ -16,7 +16,7 @@ FLOORS = [
     {"hpo", "sinks", "surrogates", "launch_losses"},
     {"launch_search"},
     {"attribution", "controllers", "guards", "launch", "monitors", "snapshots"},
-    {"arguments", "reasons", "reporting", "step_losses"},
+    {"agreement", "arguments", "reasons", "reporting", "step_losses"},
     {"way_back"},
     {"replaying"},
     {"trial"},

@@ -38,15 +38,18 @@ class StepLosses(PlainState):
         self._losses: list[float] = []  # since the last step
         self._max_held = MAX_HELD
         self._is_blind = False
-        self.settle()
+        self.took_step()
 
-    def take(self, loss: float, batch: Any = None) -> tuple[float, Any] | None:
-        """Take note of a call.
+    def took_step(self) -> bool | None:
+        """Whether the optimizer has stepped since this was last asked, as `SteppingRun.took_step` says it."""
+        return True if self._run is None else self._run.took_step()
+
+    def take(self, loss: float, batch: Any, took_step: bool | None) -> tuple[float, Any] | None:
+        """Take note of a call, and of whether there was a step before it.
 
         Returns:
             The loss of the step and its batch, None for a batch where it had several; None while there was no step.
         """
-        took_step = True if self._run is None else self._run.took_step()
         if took_step and self._is_blind:
             self._is_blind, self._max_held = False, 2 * self._max_held
         self._losses.append(loss)
@@ -62,8 +65,3 @@ class StepLosses(PlainState):
             )
         losses, self._losses = self._losses, []
         return (loss, batch) if len(losses) == 1 else (sum(losses) / len(losses), None)
-
-    def settle(self) -> None:
-        """Forget the steps up to now: they were the tuner's own, in a replay."""
-        if self._run is not None:
-            self._run.took_step()

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from typing import Any, Literal, SupportsFloat
 
 from autotunenet import arguments, reasons
+from autotunenet.agreement import Agreement, first_proposal
 from autotunenet.attribution import Attribution
 from autotunenet.controllers import Controller
 from autotunenet.guards import Guard, chain, max_delta, within
@@ -154,6 +155,7 @@ class Tuner(PlainState):
         self.history: deque[Decision] = deque(maxlen=history_size)
         self._reporter = Reporter(run, sinks)
         self._step_losses = StepLosses(run if accumulation else None)
+        self._agreement = Agreement(run)
         self._run, self._space, self._controller = run, space, controller
         self._guard = chain(max_delta(0.5), within(space)) if guard is None else guard
         self._interval, self._mode = interval, mode
@@ -187,6 +189,16 @@ class Tuner(PlainState):
         self._way_back.capture(step=0)
 
     @property
+    def run(self) -> TrainingRun:
+        """The training."""
+        return self._run
+
+    @property
+    def wants_batches(self) -> bool:
+        """Whether `step` is to be given the batches, for `replay`."""
+        return self._recovery.wants_batches
+
+    @property
     def _snapshots(self) -> SnapshotBuffer:
         return self._way_back.snapshots
 
@@ -202,6 +214,9 @@ class Tuner(PlainState):
     def step(self, loss: SupportsFloat, batch: Any = None) -> Decision | None:
         """Take note of one optimizer step. Call it after ``optimizer.step()``, with the loss that step went down from.
 
+        Where several processes train the model together, all of them call it, each with its own loss; what is judged is
+        the mean, and where one of them is not finite, neither is the mean.
+
         Args:
             loss: Training loss, a number or a tensor with one element; lower is better; may be NaN or infinite. Not the
                 one that a gradient scaler has scaled. With gradient accumulation, the mean over the batches; or, with
@@ -214,21 +229,34 @@ class Tuner(PlainState):
 
         Raises:
             TypeError: If `loss` is no number and holds none; nothing is counted then.
-            RuntimeError: If the tuner is closed.
+            RuntimeError: If the tuner is closed, or if the processes have come apart.
         """
+        return self._meet(arguments.as_float(loss, "loss"), batch)
+
+    def follow(self) -> Decision | None:
+        """Take note of an optimizer step that other processes take and this one does not, for it has no batches left.
+
+        It counts here as there, and is decided on in the same way. `autotunenet.adapters.distributed.joinable` calls
+        it. Returns and raises what `step` does.
+        """
+        return self._meet(None, None)
+
+    def _meet(self, loss: float | None, batch: Any) -> Decision | None:
+        """Agree with the other processes, where there are any, on what has happened; then act on it."""
         if self._is_closed:
             why = f": {self._why_closed}" if self._why_closed else "; make another one to go on tuning"
             raise RuntimeError(f"this tuner is closed{why}")
-        told = self._step_losses.take(arguments.as_float(loss, "loss"), batch)
-        if told is None:
-            return None
-        decision = self._take_note(*told)
-        self._step_losses.settle()
-        return decision
+        batch = batch if self.wants_batches else None
+        agreed = self._agreement.on_step(loss, batch, self._num_steps, self._step_losses.took_step())
+        earlier = None if agreed.metric is None else self._hear(agreed.metric)  # it was measured before this step
+        told = self._step_losses.take(agreed.loss, agreed.batch, agreed.took_step)
+        decision = self._take(*told) if told else None
+        self._step_losses.took_step()  # those of a replay were the tuner's own
+        return decision or earlier
 
-    def _take_note(self, value: float, batch: Any) -> Decision | None:
+    def _take(self, value: float, batch: Any) -> Decision | None:
         self._num_steps += 1
-        self._way_back.advance(batch if self._recovery.wants_batches else None)
+        self._way_back.advance(batch)
         if self._launching and not self._launching.launch.is_done:
             return self._go_on_launching(self._launching, value)
         health, outcome = self._recovery.watch(value, self._num_steps, self._applied, batch)
@@ -249,11 +277,21 @@ class Tuner(PlainState):
     def observe(self, metric: SupportsFloat) -> Decision | None:
         """Take note of a validation metric; `mode` says which way it is better.
 
+        Where several processes train the model together, it may be called in all of them or in some, one alone for
+        example. It waits for nobody: the metric reaches the others with the next step, as the mean over those that have
+        one, and is heard then as if it had come just before it. Of several before one step the last counts.
+
         Returns:
             What was decided. None where the control interval is counted in steps: the metric is left alone then, so
-            that the controller never has to compare two different ones.
+            that the controller never has to compare two different ones. None where there are other processes.
         """
         value = arguments.as_float(metric, "metric")
+        if self._agreement.is_needed:
+            self._agreement.metric = value
+            return None
+        return self._hear(value)
+
+    def _hear(self, value: float) -> Decision | None:
         self._reporter.measured(value, self._num_steps)
         value = -value if self._mode == "max" else value
         if self._interval is None:
@@ -271,6 +309,8 @@ class Tuner(PlainState):
         if self._is_closed:
             return
         self._is_closed, self._why_closed = True, reason
+        if self._agreement.metric is not None:  # no step has come to bring it to the others
+            self._reporter.measured(self._agreement.metric, self._num_steps)
         if isinstance(self._run, ClosableRun):
             self._run.close()
         elif self._is_launching():
@@ -293,7 +333,8 @@ class Tuner(PlainState):
 
         The last two are there once there is one, and a number. What else is tuned has its own name.
         """
-        return self._reporter.metrics()
+        waiting = {} if self._agreement.metric is None else {"autotunenet/validation": self._agreement.metric}
+        return {**self._reporter.metrics(), **waiting}
 
     def _is_busy(self) -> bool:
         """Whether a trial is on: what is measured now says nothing about the values to come."""
@@ -382,7 +423,7 @@ class Tuner(PlainState):
                 f"{type(self._controller).__name__} proposed {', '.join(sorted(unknown))}, "
                 f"which the space does not name; it names {', '.join(self._space)}"
             )
-        return Observation(self._num_steps, metric, in_force), {**in_force, **wish}
+        return Observation(self._num_steps, metric, in_force), first_proposal(self._run, {**in_force, **wish})
 
     def _close_interval(self, decision: Decision) -> Decision:
         self._losses, self._worst = [], Health.STABLE.value
@@ -416,16 +457,28 @@ class Tuner(PlainState):
         """Return everything that `load_state_dict` needs to go on bit for bit, snapshots and history included."""
         return {
             **super().state_dict(),
-            "run": self._run.state_dict() if isinstance(self._run, Stateful) else {},
+            "run": {},
+            "launch": {},
+            **{name: part.state_dict() for name, part in self._parts().items()},
             # Not always `_applied`: somebody else may have written since.
             "hyperparams": self._run.get_hyperparams(),
-            "controller": self._controller.state_dict(),
             "recovery": self._recovery.state_dict(),
-            "reporter": self._reporter.state_dict(),
-            "step_losses": self._step_losses.state_dict(),
-            "launch": self._launching.launch.state_dict() if self._launching else {},
             "history": [decision.to_record() for decision in self.history],
         }
+
+    def _parts(self) -> dict[str, Stateful]:
+        """Return those that can be put back where the state of another one is refused."""
+        parts: dict[str, Stateful] = {
+            "controller": self._controller,
+            "reporter": self._reporter,
+            "step_losses": self._step_losses,
+            "agreement": self._agreement,
+        }
+        if self._launching:
+            parts["launch"] = self._launching.launch
+        if isinstance(self._run, Stateful):
+            parts["run"] = self._run
+        return parts
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from a saved state. Load model and optimizer first; make the tuner with the arguments it had.
@@ -433,20 +486,12 @@ class Tuner(PlainState):
         Raises:
             ValueError: If this is the state of a tuner with other parts; nothing is loaded then.
         """
-        parts = ("run", "hyperparams", "controller", "recovery", "reporter", "step_losses", "launch", "history")
-        check_keys(type(self).__name__, state_dict, (*self.state_names, *parts))
+        live = self._parts()
+        parts = {*live, "run", "launch", "hyperparams", "recovery", "history"}
+        check_keys(type(self).__name__, state_dict, {*self.state_names, *parts})
         if bool(state_dict["launch"]) != bool(self._launching):
             raise ValueError("this is no state of this Tuner: one of the two has a launch, the other has none")
         history = [Decision.from_record(record) for record in state_dict["history"]]
-        live: dict[str, Stateful] = {
-            "controller": self._controller,
-            "reporter": self._reporter,
-            "step_losses": self._step_losses,
-        }
-        if self._launching:
-            live["launch"] = self._launching.launch
-        if isinstance(self._run, Stateful):
-            live["run"] = self._run
         before = {name: part.state_dict() for name, part in live.items()}
         try:
             for name, part in live.items():

@@ -30,9 +30,13 @@ class Stepper(NumberRun):
         return self.answers.pop(0)
 
 
+def take(steps, loss, batch=None):
+    return steps.take(loss, batch, steps.took_step())
+
+
 def taken(losses, answers):
     steps = StepLosses(Stepper(*answers))
-    return [steps.take(loss) for loss in losses]
+    return [take(steps, loss) for loss in losses]
 
 
 def test_the_loss_of_a_step_is_the_mean_of_its_calls():
@@ -47,7 +51,7 @@ def test_a_loss_that_is_no_number_does_not_wait():
 def test_where_steps_cannot_be_seen_every_call_is_one():
     assert taken([1, 2], [None, None]) == [(1, None), (2, None)]
     steps = StepLosses(NumberRun())
-    assert [steps.take(1), steps.take(2)] == [(1, None), (2, None)]
+    assert [take(steps, 1), take(steps, 2)] == [(1, None), (2, None)]
 
 
 def test_a_call_before_the_first_step_counts_so_that_no_loss_comes_two_steps_late():
@@ -56,7 +60,7 @@ def test_a_call_before_the_first_step_counts_so_that_no_loss_comes_two_steps_lat
 
 def test_a_batch_goes_with_its_step_where_it_was_all_of_it():
     steps = StepLosses(Stepper(True, False, True, True))
-    assert [steps.take(1, "a"), steps.take(2, "b"), steps.take(4, "c"), steps.take(5, "d")] == [
+    assert [take(steps, 1, "a"), take(steps, 2, "b"), take(steps, 4, "c"), take(steps, 5, "d")] == [
         (1, "a"),
         None,
         (3, None),
@@ -67,20 +71,20 @@ def test_a_batch_goes_with_its_step_where_it_was_all_of_it():
 def test_without_a_step_for_long_every_call_is_one_until_there_is_a_step(caplog):
     num = MAX_HELD + 3
     steps = StepLosses(Stepper(True, *[False] * num, True, *[False] * 2 * MAX_HELD))
-    first = [steps.take(1.0) for _ in range(num + 1)]
+    first = [take(steps, 1.0) for _ in range(num + 1)]
     assert [i for i, loss in enumerate(first) if loss] == [0, MAX_HELD, MAX_HELD + 1, MAX_HELD + 2, MAX_HELD + 3]
     assert "no optimizer step was seen in 128 calls" in caplog.text
-    assert steps.take(1.0)
-    assert [i for i in range(2 * MAX_HELD) if steps.take(1.0)] == [2 * MAX_HELD - 1]
+    assert take(steps, 1.0)
+    assert [i for i in range(2 * MAX_HELD) if take(steps, 1.0)] == [2 * MAX_HELD - 1]
 
 
 def test_its_state_goes_on_in_the_middle_of_a_step():
     steps = StepLosses(Stepper(True, False, False))
-    steps.take(1.0)
-    steps.take(2.0)
+    take(steps, 1.0)
+    take(steps, 2.0)
     resumed = StepLosses(Stepper(True))
     resumed.load_state_dict(copy.deepcopy(steps.state_dict()))
-    assert resumed.take(4.0) == (3.0, None)
+    assert take(resumed, 4.0) == (3.0, None)
 
 
 def test_a_tuner_of_its_own_parts_counts_every_call_unless_it_is_told():

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from autotunenet.adapters._copying import TreeCopier, are_finite, check_same, live_tree, restore_shared, restore_state
 from autotunenet.adapters._optimizers import members_of
+from autotunenet.adapters._ranks import ranks_of
 from autotunenet.adapters._values import GroupValues
 from autotunenet.state import check_keys
 from autotunenet.types import Stateful
+
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
 
 # Entries of a param group that belong to the user or to the user's scheduler. A restore leaves alone those of them
 # that are not tuned. All else in a group is the optimizer's own memory (Prodigy's d, schedule-free's k) and goes back.
@@ -61,6 +65,7 @@ class TorchRun(GroupValues):
             and schedulers of your own that only write ``group["lr"]`` leave none: say True, or else their writes are
             taken over. True without any scheduler: the groups keep your lr and only steps see the tuned one. False:
             values are always written into the groups.
+        process_group: Which processes train the model together, as in `autotunenet.AutoTuneNet`.
 
     Raises:
         ValueError: If a group has no entry for one of the names, or if lr has to be modulated and cannot be: the
@@ -93,9 +98,13 @@ class TorchRun(GroupValues):
         names: Iterable[str] = ("lr",),
         extras: Sequence[Stateful] = (),
         modulate: bool | None = None,
+        *,
+        process_group: Any = "auto",
     ) -> None:
         self.optimizers = members_of(model, optimizer)
         self.model = model
+        params = [param for member in self.optimizers for group in member.param_groups for param in group["params"]]
+        self._ranks = ranks_of(model, params, process_group)
         self._extras = tuple(extras)
         for extra in self._extras:
             if not isinstance(extra, Stateful):
@@ -109,6 +118,14 @@ class TorchRun(GroupValues):
         """The optimizer; the first one of several."""
         return self.optimizers[0]
 
+    def params(self) -> list[Tensor]:
+        """Return the parameters that are trained, in the order of the param groups."""
+        return self._optimizers.params()
+
+    def live_tree(self) -> dict[str, Any]:
+        """Return all that a snapshot may hold, extras excepted, as nested dicts and lists of the live tensors."""
+        return live_tree(self.model, self._optimizers, lambda entry: entry != "params")
+
     def shared_with(self, other: TorchRun) -> str | None:
         """Name a parameter that one of the two runs trains and a snapshot of the other one holds; None: there is none.
 
@@ -116,14 +133,14 @@ class TorchRun(GroupValues):
         """
         ours, theirs = self._held(), other._held()
         for this, that in ((self, theirs), (other, ours)):
-            for param in this._optimizers.params():
+            for param in this.params():
                 if id(param) in that:
                     return ours[id(param)]
         return None
 
     def _held(self) -> dict[int, str]:
         """Return the name of every parameter that a snapshot holds, by its identity."""
-        others = {id(param): "a parameter outside of the model" for param in self._optimizers.params()}
+        others = {id(param): "a parameter outside of the model" for param in self.params()}
         return {**others, **{id(param): name for name, param in self.model.named_parameters()}}
 
     # -- snapshots ---------------------------------------------------------------------------------------------------
@@ -196,8 +213,24 @@ class TorchRun(GroupValues):
         return tree
 
     def has_finite_weights(self) -> bool:
-        """Whether every parameter that is trained is a finite number."""
-        return are_finite(self._optimizers.params())
+        """Whether every parameter that is trained is a finite number, as far as this process holds it."""
+        return are_finite(self.params())
+
+    # -- other processes ---------------------------------------------------------------------------------------------
+
+    @property
+    def ranks(self) -> tuple[int, ...]:
+        """Global ranks of the processes that decide together."""
+        return self._ranks.numbers
+
+    @property
+    def process_group(self) -> ProcessGroup | None:
+        """Theirs; None where this one is alone."""
+        return self._ranks.group
+
+    def exchange(self, values: Sequence[float]) -> list[list[float]]:
+        """Return what each process has given, in the order of `ranks`. Every process has to call it."""
+        return self._ranks.exchange(values)
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
