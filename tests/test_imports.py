@@ -24,7 +24,9 @@ FLOORS = [
     {"launching"},
     {"tuner"},
     {"adapters", "testing"},
-    {"autotune"},
+    {"autotune", "watch"},
+    {"cli"},
+    {"__main__"},
 ]
 MAY_IMPORT_TORCH = {"adapters"}
 MAY_IMPORT_TORCH_INSIDE_FUNCTIONS = {"testing", "autotune", "sinks"}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from autotunenet.sinks.rows import Row
 
+_LR = "autotunenet/lr"
+
 
 def from_benchmark(row: Row) -> list[Row]:
     """Return what a row of a benchmark says; decisions, ends and rows of other files come back as they are.
@@ -20,10 +22,12 @@ def from_benchmark(row: Row) -> list[Row]:
             return [{"event": "begin", "step": 0, "report": 0}]
         case "trigger":
             return [{"event": "change", "step": row["step"], "description": row["description"]}]
+        case "decision" if "report" not in row and "lr" in row["applied"]:  # no metrics row stands before it
+            return [{"event": "metrics", "step": row["step"], "values": {_LR: row["applied"]["lr"]}}, row]
         case "epoch":
             values = {"autotunenet/validation": row["val"]["loss"]}
             if "lr" in row["hyperparams"]:
-                values["autotunenet/lr"] = row["hyperparams"]["lr"]
+                values[_LR] = row["hyperparams"]["lr"]
             losses = {"event": "losses", "step": row["step"], "losses": row["losses"]}
             return [losses, {"event": "metrics", "step": row["step"], "values": values}]
         case _:

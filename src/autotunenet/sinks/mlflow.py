@@ -16,6 +16,8 @@ from autotunenet.types import Decision
 ARTIFACT = "autotunenet/decisions.jsonl"
 TAG = "autotunenet.decision"
 _MOST_LINES = 10_000
+_LONGEST_TAG = 5_000
+"""Characters that every MLflow server takes."""
 
 
 class MlflowSink:
@@ -58,7 +60,7 @@ class MlflowSink:
             client = self._ready()
             line = to_line({"event": "decision", **decision.to_record()})
             self._lines.append((decision.observation.step, line))
-            client.set_tag(self._run_id, TAG, headline(decision))
+            client.set_tag(self._run_id, TAG, headline(decision)[:_LONGEST_TAG])
             if is_alarm(decision):
                 self._write_artifact()
 
