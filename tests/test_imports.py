@@ -141,10 +141,13 @@ def in_a_new_process(code):
     )
 
 
-@pytest.mark.parametrize("module", ["autotunenet", "autotunenet.hpo, autotunenet.testing"])
-def test_the_core_comes_without_torch(module):
+OPTIONAL = ("torch", "scipy", "sklearn", "optuna", "matplotlib", "pandas", "rich", "tensorboard", "wandb", "mlflow")
+
+
+@pytest.mark.parametrize("module", ["autotunenet", "autotunenet.hpo, autotunenet.testing", "autotunenet.cli"])
+def test_the_core_comes_without_torch_and_without_what_only_some_need(module):
     done = in_a_new_process(
-        f"import {module}, sys; assert not {{'torch', 'scipy', 'sklearn', 'optuna'}} & sys.modules.keys()"
+        f"import {module}, sys; assert not {{{', '.join(map(repr, OPTIONAL))}}} & sys.modules.keys()"
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 

@@ -195,7 +195,7 @@ def test_mlflow_has_the_numbers_a_tag_and_the_decisions_in_the_active_run(tmp_pa
     assert len(metrics["autotunenet/loss"]) == len(metrics_of(tuner.history)) > len(finite)  # infinity is NaN there
     assert metrics["autotunenet/validation"][-1] == (300, 0.25)
     news = [decision for decision in tuner.history if is_news(decision)]
-    assert news[-1].reason in client.get_run(run_id).data.tags["autotunenet.decision"]
+    assert news[-1].reason in client.get_run(run_id).data.tags["autotunenet/decision"]
     path = client.download_artifacts(run_id, "autotunenet/decisions.jsonl", str(tmp_path))
     assert same([each.to_record() for each in read_run(path).decisions], [each.to_record() for each in news])
 

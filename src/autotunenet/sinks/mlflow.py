@@ -14,7 +14,7 @@ from autotunenet.sinks.telling import headline, is_alarm, is_news
 from autotunenet.types import Decision
 
 ARTIFACT = "autotunenet/decisions.jsonl"
-TAG = "autotunenet.decision"
+TAG = "autotunenet/decision"
 _MOST_LINES = 10_000
 _LONGEST_TAG = 5_000
 """Characters that every MLflow server takes."""

@@ -165,7 +165,10 @@ def axis(last: int, width: int, strokes: Strokes = UNICODE) -> list[str]:
     columns = width - LABEL_WIDTH
     left, middle, right = "1", f"{(1 + last) // 2:,}", f"{last:,}"
     gap = columns - len(left) - len(middle) - len(right)
-    numbers = left + " " * (gap // 2) + middle + " " * (gap - gap // 2) + right if gap > 3 else right.rjust(columns)
+    if gap > 3:
+        numbers = left + " " * (gap // 2) + middle + " " * (gap - gap // 2) + right
+    else:
+        numbers = (right if len(right) <= columns else "").rjust(columns)
     indent = " " * (LABEL_WIDTH - 1)
     return [indent + strokes.corner + strokes.level * columns, indent + " " + numbers]
 
@@ -188,4 +191,5 @@ def _draw_line(canvas: list[list[str]], rows: Sequence[int | None], strokes: Str
 
 
 def _short(value: float) -> str:
-    return f"{value:.3g}"
+    text = f"{value:.3g}"
+    return text if len(text) < LABEL_WIDTH else f"{value:.1e}"

@@ -58,7 +58,7 @@ class Screen:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         width = max(options.max_width, _LEAST_WIDTH)
         strokes = ASCII if options.ascii_only else UNICODE
-        yield from self._head()
+        yield from self._head(width)
         if self.log.step:
             yield Text()
             yield from self._charts(width, strokes)
@@ -69,18 +69,18 @@ class Screen:
 
     # -- numbers -----------------------------------------------------------------------------------------------------
 
-    def _head(self) -> RenderResult:
+    def _head(self, width: int) -> RenderResult:
         yield Text.assemble(("AutoTuneNet", "bold"), "  ", self.source, "  ", (_news(self.log), "dim"), overflow="fold")
         if not self.log.step:
             return
         values = {name.removeprefix("autotunenet/"): value for name, value in self.log.values.items()}
-        line = Text(f"step {self.log.step:,}", overflow="fold")
+        items = [Text(f"step {self.log.step:,}")]
         for name in [name for name in values if name not in ("health", "rollbacks", "discarded_steps")]:
-            line.append(f"   {name} ", "dim").append(f"{values[name]:.4g}")
+            items.append(Text.assemble((f"{name} ", "dim"), f"{values[name]:.4g}"))
         if self.log.decisions:
             health = self.log.decisions[-1].health.value
-            line.append("   health ", "dim").append(health, _STYLES[health])
-        yield line
+            items.append(Text.assemble(("health ", "dim"), (health, _STYLES[health])))
+        yield from _flow(items, width)
         yield Text(_counts(self.log.decisions), "dim", overflow="fold")
 
     # -- curves ------------------------------------------------------------------------------------------------------
@@ -127,6 +127,17 @@ class Screen:
         yield Text()
         yield Text(heading, "bold")
         yield table
+
+
+def _flow(items: Sequence[Text], width: int) -> RenderResult:
+    """Yield lines with as many items as fit; none is broken."""
+    line = Text()
+    for item in items:
+        if line and len(line) + 3 + len(item) > width:
+            yield line
+            line = Text()
+        line.append("   " if line else "").append_text(item)
+    yield line
 
 
 def _curve(lines: Sequence[tuple[str, str]], color: str) -> Text:
