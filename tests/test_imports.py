@@ -16,7 +16,7 @@ FLOORS = [
     {"hpo", "sinks", "views", "surrogates", "launch_losses"},
     {"launch_search"},
     {"attribution", "controllers", "guards", "launch", "monitors", "snapshots"},
-    {"arguments", "reasons", "reporting"},
+    {"agreement", "arguments", "reasons", "reporting"},
     {"way_back"},
     {"replaying"},
     {"trial"},

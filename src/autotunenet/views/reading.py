@@ -18,8 +18,8 @@ def is_verdict(decision: Decision) -> bool:
 
 
 def is_interval(decision: Decision) -> bool:
-    """Whether this is the end of a control interval, whose metric is a mean over it."""
-    return decision.action in (Action.HOLD, Action.ADAPT) and not is_verdict(decision)
+    """Whether this is the end of a control interval, whose metric is a mean over it; or a standstill."""
+    return decision.action in (Action.HOLD, Action.ADAPT)
 
 
 def verdict_name(decision: Decision) -> str:

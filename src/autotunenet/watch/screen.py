@@ -23,7 +23,7 @@ _MARKS = {
     Action.ROLLBACK: ("R", "rollback", "bold red"),
     Action.RESTORE_SUSPECT: ("S", "restore suspect", "bold magenta"),
     Action.ACCEPT: ("A", "accept", "bold yellow"),
-    Action.HOLD: ("H", "held, nothing helped", "bold yellow"),
+    Action.HOLD: ("H", "held while unstable", "bold yellow"),
 }
 _TRIAL = ("x", "trial of the launch, taken back", "yellow")
 _RESUMED = ("r", "resumed", "cyan")
