@@ -45,12 +45,13 @@ from autotunenet.types import (
     TrainingRun,
     is_finite,
 )
+from autotunenet.views import Viewed
 from autotunenet.way_back import WayBack
 
 logger = logging.getLogger(__name__)
 
 
-class Tuner(PlainState):
+class Tuner(Viewed, PlainState):
     """Adapts the hyperparameters of one running training, and brings it back when it breaks.
 
     Two loops. `step` is the fast one: call it after every optimizer step with that step's training loss; it watches the
@@ -343,6 +344,12 @@ class Tuner(PlainState):
     def _is_launching(self) -> bool:
         return self._launching is not None and not self._launching.launch.is_done
 
+    @property
+    def _phase(self) -> str:
+        if self._is_closed:
+            return "closed"
+        return "launching" if self._is_launching() else "on trial" if self._recovery.is_on_trial else "running"
+
     def _go_on_launching(self, launching: Launching, loss: float) -> Decision | None:
         foreign = reasons.changes(self._applied, self._run.get_hyperparams())
         if not foreign:
@@ -505,6 +512,7 @@ class Tuner(PlainState):
         self.history.extend(history)
         super().load_state_dict({name: state_dict[name] for name in self.state_names})
         self._run.set_hyperparams(state_dict["hyperparams"])
+        self._reporter.resumed(self._num_steps)
 
 
 def _mean(values: Sequence[float]) -> float:
