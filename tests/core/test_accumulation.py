@@ -155,6 +155,22 @@ def test_steps_past_the_hooks_are_known_by_the_weights():
     assert run.took_step() is False  # nothing has changed
 
 
+def test_a_training_whose_steps_no_hook_sees_is_tuned_all_the_same():
+    """The launch's lr is written into the groups, for nobody can lend it."""
+    model = new_model()
+    optimizer = TwoHalves(model.parameters(), lr=1e-5)
+    tuner = AutoTuneNet(model, optimizer, 120)
+    for i in range(120):
+        inputs, targets = batch(i)
+        loss = nn.functional.mse_loss(model(inputs), targets)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.first_half()
+        tuner.step(loss)
+    assert tuner._num_steps == 120
+    assert loss.item() < 1.0  # of 2.7
+
+
 def test_steps_that_a_graph_may_replay_are_not_counted():
     model = new_model()
     run = TorchRun(model, torch.optim.Adam(model.parameters(), capturable=True))  # its step needs an accelerator
