@@ -28,6 +28,7 @@ from transformers import (
     Trainer,
     TrainingArguments,
     get_scheduler,
+    logging,
     set_seed,
 )
 from transformers.trainer_pt_utils import LengthGroupedSampler
@@ -40,6 +41,9 @@ from autotunenet_bench.data.splits import stratified_share
 from autotunenet_bench.data.texts import LabelledTexts
 
 Example = dict[str, list[int] | int]
+"""Token ids, the mask of attention, and under ``"labels"`` 1 for a positive phrase, 0 for a negative one."""
+
+EVAL_BATCH_SIZE = 64
 
 
 def load(num_train: int, folder: Path) -> tuple[list[Example], list[Example], DataCollatorWithPadding]:
@@ -63,7 +67,8 @@ def train_in_a_loop(
     model: PreTrainedModel, train: list[Example], collator: DataCollatorWithPadding, options: argparse.Namespace
 ) -> Sequence[Decision]:
     """Train as one does in plain PyTorch: AdamW, a linear schedule, gradients clipped."""
-    sampler = LengthGroupedSampler(options.batch_size, train, lengths=[len(example["input_ids"]) for example in train])
+    lengths = [len(example["input_ids"]) for example in train]
+    sampler = LengthGroupedSampler(options.batch_size, train, lengths=lengths)
     loader = DataLoader(train, options.batch_size, sampler=sampler, collate_fn=collator)
     num_steps = options.epochs * len(loader)
     optimizer = torch.optim.AdamW(model.parameters(), lr=options.lr, weight_decay=0.0)
@@ -93,6 +98,7 @@ def train_with_trainer(
     with tempfile.TemporaryDirectory() as folder:
         arguments = TrainingArguments(
             folder,
+            log_level="error",
             learning_rate=options.lr,
             lr_scheduler_type=options.schedule,
             num_train_epochs=options.epochs,
@@ -114,7 +120,8 @@ def accuracy(model: PreTrainedModel, examples: list[Example], collator: DataColl
     """Return the share of examples that the model classifies rightly."""
     model.eval()
     right = 0
-    for batch in DataLoader(sorted(examples, key=lambda e: len(e["input_ids"])), 64, collate_fn=collator):
+    by_length = sorted(examples, key=lambda example: len(example["input_ids"]))
+    for batch in DataLoader(by_length, EVAL_BATCH_SIZE, collate_fn=collator):
         labels: Tensor = batch.pop("labels")
         right += int((model(**batch).logits.argmax(1) == labels).sum())
     return right / len(examples)
@@ -132,19 +139,19 @@ def main() -> None:
     parser.add_argument("--num-train", type=int, default=1600, help="phrases, of 67,349")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
 
     folder = find_pretrained("all-MiniLM-L6-v2", DataSource.from_environment()).folder
     train, validation, collator = load(options.num_train, folder)
     set_seed(options.seed)
     model = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=2)
-    history = (train_in_a_loop if options.loop == "plain" else train_with_trainer)(model, train, collator, options)
-    for decision in history:
+    run = train_in_a_loop if options.loop == "plain" else train_with_trainer
+    for decision in run(model, train, collator, options):
         if decision.action not in (Action.HOLD, Action.ADAPT):
             print(f"step {decision.observation.step}: {decision.action.value}: {decision.reason}")
-    print(
-        f"{options.loop}, lr {options.lr:g}, tuner {options.tuner}, seed {options.seed}: "
-        f"{accuracy(model, validation, collator):.1%} of {len(validation)} sentences"
-    )
+    what = f"{options.loop} loop, lr {options.lr:g}, tuner {options.tuner}, seed {options.seed}"
+    print(f"{what}: {accuracy(model, validation, collator):.2%} of {len(validation)} sentences are classified rightly")
 
 
 if __name__ == "__main__":

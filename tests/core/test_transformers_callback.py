@@ -1,10 +1,15 @@
-"""The callback for `transformers.Trainer` sees what is trained on, scales what the schedule says, and leaves no trace."""
+"""The callback for `transformers.Trainer` sees what is trained on, scales the schedule, and leaves no trace."""
 
 from __future__ import annotations
 
 import importlib.util
+import json
 import math
+import os
+import socket
+import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -197,7 +202,7 @@ def test_every_schedule_plays_on_scaled_to_the_lr_that_was_found(name, tmp_path)
         **({"eval_strategy": "steps", "eval_steps": 10} if name in ("greedy", "reduce_lr_on_plateau") else {}),
     }
     rates = Rates()
-    callback, trainer = tuned(
+    callback, _ = tuned(
         tmp_path, callbacks=[rates], options={"bayesian": False, "attribution": False, "land": False}, **args
     )
     moves = [decision for decision in callback.tuner.history if decision.action.value == "probe"]
@@ -315,10 +320,12 @@ def test_two_callbacks_in_one_trainer_are_refused(tmp_path):
 
 
 def test_trials_of_a_search_each_have_a_tuner(tmp_path):
+    def made():
+        return bert()
+
     callback = AutoTuneNetCallback()
-    trainer = make(
-        tmp_path, [callback], model=False, given={"model_init": lambda: bert()}, save_strategy="steps", save_steps=6, max_steps=6
-    )
+    given = {"model_init": made}
+    trainer = make(tmp_path, [callback], model=False, given=given, save_strategy="steps", save_steps=6, max_steps=6)
     tuners = []
     trainer.hyperparameter_search(
         lambda trial: {"learning_rate": trial.suggest_float("learning_rate", 1e-4, 1e-2)},
@@ -327,6 +334,47 @@ def test_trials_of_a_search_each_have_a_tuner(tmp_path):
         backend="optuna",
     )
     assert len({id(tuner) for tuner in tuners}) == 2
+
+
+DRIVER = """
+import json, sys
+from trainers import entries, tuned, weights
+from autotunenet.adapters.transformers import AutoTuneNetCallback
+callback, trainer = tuned(sys.argv[1], max_steps=90, learning_rate=3.0, ddp_backend="gloo")
+losses = [(row["loss"], row["autotunenet/loss"]) for row in entries(trainer, "loss")]
+decisions = [decision.to_record() for decision in callback.tuner.history]
+print(json.dumps([trainer.args.world_size, weights(trainer).tolist(), decisions, losses]))
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_decide_alike_and_from_the_loss_of_both(tmp_path):
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    here = os.pathsep.join([str(Path(__file__).parent), str(Path(adapter.__file__).parents[2])])
+    shared = {**os.environ, "PYTHONPATH": here, "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
+    shared |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", DRIVER, str(tmp_path)],
+            env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    try:
+        outputs = [process.communicate(timeout=240)[0] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    first, second = (json.loads(output.splitlines()[-1]) for output in outputs)
+    assert first[0] == 2
+    assert first[:3] == second[:3]
+    assert len(first[2]) > 5
+    for logged, seen in first[3]:
+        assert seen == pytest.approx(logged, rel=1e-5)
 
 
 # -- what cannot be --------------------------------------------------------------------------------------------------

@@ -11,12 +11,13 @@ import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
 from torch import nn
 
-FILE_NAME = "autotunenet.pt"
+FILE_NAME = "autotunenet_state.pt"
 """In every checkpoint folder."""
 
 _OPTIMIZER = "optimizer.pt"
@@ -73,14 +74,17 @@ def load_tuner(folders: Sequence[Path], step: int, model: nn.Module, device: tor
         The state; None if there is no file in any of the folders.
 
     Raises:
-        ValueError: If there are files, and all of them are of other weights, of another step or of another version.
+        ValueError: If a file is damaged or of another version, or if all of them are of other weights or another step.
         OSError: If a file cannot be read.
     """
     digest, others = _digest(model), []
     for path in (folder / FILE_NAME for folder in folders):
         if not path.is_file():
             continue
-        content = torch.load(path, map_location=device, weights_only=True)
+        try:
+            content = torch.load(path, map_location=device, weights_only=True)
+        except (RuntimeError, EOFError, UnpicklingError) as error:
+            raise ValueError(f"{path} is damaged ({error}); go on from another checkpoint") from error
         if content["version"] != _VERSION:
             raise ValueError(
                 f"{path} is of version {content['version']} of this file, and this version reads {_VERSION}"

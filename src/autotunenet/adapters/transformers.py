@@ -67,10 +67,10 @@ class AutoTuneNetCallback(TrainerCallback):
     ``trainer.state.log_history``: ``autotunenet/action`` and ``autotunenet/reason``. Reporters (TensorBoard, W&B) come
     before other callbacks, so they get the numbers only where the Trainer was attached.
 
-    **Checkpoints** have the tuner's state in ``autotunenet.pt``, which takes as much memory as two or three copies of
-    the weights and the optimizer's state. A training that goes on from one ends with the same weights as one that was
-    never interrupted. A checkpoint of a training without this callback, or without the optimizer's state
-    (``save_only_model``), starts the tuner afresh, with a warning.
+    **Checkpoints** have the tuner's state in ``autotunenet_state.pt``, as large as two to four copies of the weights and
+    of the optimizer's state. A training that goes on from one ends with the same weights as one that was never
+    interrupted. From a checkpoint of a training without this callback, or without the optimizer's state
+    (``save_only_model``), the tuner starts afresh, with a warning.
 
     A rollback restores weights, optimizer state and gradient scaler. The schedule, the random generators and the data
     go on: the Trainer counts the steps that were thrown away, and trains on other batches.
