@@ -67,8 +67,8 @@ class AutoTuneNetCallback(TrainerCallback):
     ``trainer.state.log_history``: ``autotunenet/action`` and ``autotunenet/reason``. Reporters (TensorBoard, W&B) come
     before other callbacks, so they get the numbers only where the Trainer was attached.
 
-    **Checkpoints** have the tuner's state in ``autotunenet_state.pt``, as large as two to four copies of the weights and
-    of the optimizer's state. A training that goes on from one ends with the same weights as one that was never
+    **Checkpoints** have the tuner's state in ``autotunenet_state.pt``, as large as two to four copies of the weights
+    and of the optimizer's state. A training that goes on from one ends with the same weights as one that was never
     interrupted. From a checkpoint of a training without this callback, or without the optimizer's state
     (``save_only_model``), the tuner starts afresh, with a warning.
 
