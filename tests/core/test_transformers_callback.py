@@ -229,7 +229,7 @@ def test_a_schedule_that_never_comes_down_is_landed_unless_the_user_forbids_it(t
 # -- evaluation and logs ---------------------------------------------------------------------------------------------
 
 
-def test_the_tuner_observes_the_metric_that_was_asked_for(tmp_path):
+def test_the_tuner_observes_the_metric_that_was_asked_for(tmp_path, caplog):
     def share_right(predictions):
         return {"right": float((predictions.predictions.argmax(1) == predictions.label_ids).mean())}
 
@@ -240,6 +240,10 @@ def test_the_tuner_observes_the_metric_that_was_asked_for(tmp_path):
     callback, trainer = tuned(tmp_path, options=options, given=given, **args)
     assert callback.tuner.metrics()["autotunenet/validation"] == entries(trainer, "eval_right")[-1]["eval_right"]
     trainer.evaluate()  # after the training: nobody is there to observe it
+    assert "no evaluation had" not in caplog.text
+    tuned(tmp_path, options={"metric": "accuracy"}, **args)
+    assert "no evaluation had the metric accuracy" in caplog.text
+    assert "there were epoch, eval_loss" in caplog.text
 
 
 def test_reporters_get_the_numbers_of_an_attached_callback(tmp_path):

@@ -94,7 +94,7 @@ class AutoTuneNetCallback(TrainerCallback):
     >>> data = [{"input_ids": [n, n], "labels": n % 2} for n in range(20)]
     >>> callback = AutoTuneNetCallback()
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     args = TrainingArguments(folder, max_steps=5, report_to="none", disable_tqdm=True, save_strategy="no")
+    ...     args = TrainingArguments(folder, max_steps=5, report_to="none", disable_tqdm=True, use_cpu=True)
     ...     trainer = Trainer(BertForSequenceClassification(config), args, train_dataset=data, callbacks=[callback])
     ...     output = trainer.train()  # doctest: +ELLIPSIS
     {...}
@@ -121,6 +121,7 @@ class AutoTuneNetCallback(TrainerCallback):
         self._loss = math.nan  # of the present step
         self._window: list[float] = []  # losses since the last log
         self._is_doubted = False  # whether the Trainer has been found to train on another loss
+        self._evaluated: set[str] = set()  # names of all metrics of this training's evaluations
 
     def attach(self, trainer: Any) -> AutoTuneNetCallback:
         """Let the callback see its Trainer: any loss, every reporter. Adds it to the Trainer's callbacks.
@@ -153,7 +154,7 @@ class AutoTuneNetCallback(TrainerCallback):
         total_steps = state.max_steps if saved else max(1, state.max_steps - state.global_step)
         # accelerate wraps the optimizer, and step hooks go on the one inside.
         inner = hooked(optimizer) or optimizer
-        tuner = AutoTuneNet(model, inner, total_steps, **self._tuner_options(args, optimizer))
+        tuner = AutoTuneNet(model, inner, total_steps, **self._tuner_options(args, state, optimizer))
         try:
             if saved:
                 tuner.load_state_dict(saved)
@@ -163,7 +164,7 @@ class AutoTuneNetCallback(TrainerCallback):
         except BaseException:
             tuner.close()
             raise
-        self.tuner, self._window = tuner, []
+        self.tuner, self._window, self._evaluated = tuner, [], set()
         if not saved:
             reason = f"The tuner starts from lr {_users_lr(optimizer):.3g}, over {total_steps} steps."
             state.log_history.append(_entry(state, "start", reason))
@@ -195,8 +196,11 @@ class AutoTuneNetCallback(TrainerCallback):
         metrics: Mapping[str, float] | None = None,
         **objects: Any,
     ) -> None:
-        """Let the tuner observe the metric, where it is among those of this evaluation."""
-        if self._source is not None and self.tuner is not None and metrics and self._metric in metrics:
+        """Let the tuner observe the metric."""
+        if self._source is None or self.tuner is None or not metrics:
+            return
+        self._evaluated.update(metrics)
+        if self._metric in metrics:  # else perhaps in the evaluation on another of several data sets
             self.tuner.observe(metrics[self._metric])
 
     def on_log(
@@ -222,7 +226,12 @@ class AutoTuneNetCallback(TrainerCallback):
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **objects: Any
     ) -> None:
-        """Close the tuner: what was found stays in force, and model and optimizer are as if it had never been there."""
+        """Close the tuner: model and optimizer are as if it had never been there."""
+        if self._evaluated and self._metric not in self._evaluated:
+            names = ", ".join(sorted(self._evaluated))
+            logger.warning(
+                "no evaluation had the metric %s, so the tuner has observed none; there were %s", self._metric, names
+            )
         self._end()
 
     # -- checkpoints -------------------------------------------------------------------------------------------------
@@ -254,12 +263,14 @@ class AutoTuneNetCallback(TrainerCallback):
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
-    def _tuner_options(self, args: TrainingArguments, optimizer: Any) -> dict[str, Any]:
+    def _tuner_options(self, args: TrainingArguments, state: TrainerState, optimizer: Any) -> dict[str, Any]:
         # A launch, an attribution or a monitor belongs to one tuner; another training gets others like them.
         options = {k: copy.deepcopy(v) if isinstance(v, PlainState) else v for k, v in self._options.items()}
         scaler = getattr(optimizer, "scaler", None)
         if scaler is not None:
             options["extras"] = [*options.get("extras", ()), scaler]
+        if not state.is_world_process_zero:  # all processes decide alike, and one of them writes it down
+            options["sinks"] = ()
         is_flat = str(getattr(args.lr_scheduler_type, "value", args.lr_scheduler_type)) in _FLAT
         # ReduceLROnPlateau and GreedyLR leave no trace by which a run would know that they own lr.
         return {"modulate": True, **({"land": "always"} if is_flat else {}), **options}
