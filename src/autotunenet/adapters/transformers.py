@@ -265,7 +265,10 @@ class AutoTuneNetCallback(TrainerCallback):
 
     def _tuner_options(self, args: TrainingArguments, state: TrainerState, optimizer: Any) -> dict[str, Any]:
         # A launch, an attribution or a monitor belongs to one tuner; another training gets others like them.
-        options = {k: copy.deepcopy(v) if isinstance(v, PlainState) else v for k, v in self._options.items()}
+        options: dict[str, Any] = {
+            name: copy.deepcopy(value) if isinstance(value, PlainState) else value
+            for name, value in self._options.items()
+        }
         scaler = getattr(optimizer, "scaler", None)
         if scaler is not None:
             options["extras"] = [*options.get("extras", ()), scaler]
