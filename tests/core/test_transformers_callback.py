@@ -385,9 +385,9 @@ def test_two_processes_decide_alike_and_from_the_loss_of_both(tmp_path):
 
 
 def test_an_option_that_is_none_is_refused_at_once():
-    with pytest.raises(TypeError, match="has no option intervall; beside metric and resume_from_checkpoint it takes"):
+    with pytest.raises(TypeError, match="takes no 'intervall'; did you mean 'interval'"):
         AutoTuneNetCallback(intervall=5)
-    with pytest.raises(TypeError, match="no option total_steps"):
+    with pytest.raises(TypeError, match="takes no 'total_steps'"):
         AutoTuneNetCallback(total_steps=5)
 
 

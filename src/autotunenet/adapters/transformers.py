@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import inspect
 import logging
 import math
 import os
@@ -15,9 +14,10 @@ from torch import nn
 
 from autotunenet.adapters._groups import base_value
 from autotunenet.adapters._modulation import hooked
+from autotunenet.adapters._options import check_options
 from autotunenet.adapters._trainer_loss import LossSource, OutputLoss, TrainerLoss, share
 from autotunenet.adapters._trainer_state import checkpoint_folder, load_tuner, save_tuner, why_none
-from autotunenet.autotune import AutoTuneNet, make_tuner
+from autotunenet.autotune import AutoTuneNet
 from autotunenet.state import PlainState
 from autotunenet.tuner import Tuner
 from autotunenet.types import Action
@@ -33,10 +33,6 @@ except ImportError as error:
 logger = logging.getLogger(__name__)
 
 __all__ = ["AutoTuneNetCallback"]
-
-_OPTIONS = {*inspect.signature(make_tuner).parameters, *inspect.signature(Tuner.__init__).parameters, "extras"}
-_OWN = ("self", "run", "total_steps", "controller", "options", "snapshots")
-"""Names among these that the callback sees to."""
 
 _REFUSED = {
     "DEEPSPEED": "DeepSpeed keeps the weights that are trained to itself",
@@ -109,11 +105,7 @@ class AutoTuneNetCallback(TrainerCallback):
         resume_from_checkpoint: str | os.PathLike[str] | Literal[False] | None = None,
         **options: Any,
     ) -> None:
-        if unknown := sorted(options.keys() - (_OPTIONS - {*_OWN})):
-            raise TypeError(
-                f"AutoTuneNetCallback has no option {', '.join(unknown)}; beside metric and resume_from_checkpoint it "
-                f"takes those of AutoTuneNet: {', '.join(sorted(_OPTIONS - {*_OWN}))}"
-            )
+        check_options(type(self).__name__, options, without=("total_steps", "replay"))
         self.tuner: Tuner | None = None
         self._metric, self._checkpoint, self._options = metric, resume_from_checkpoint, options
         self._trainer: Any = None
