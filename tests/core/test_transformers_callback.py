@@ -246,10 +246,15 @@ def test_the_tuner_observes_the_metric_that_was_asked_for(tmp_path, caplog):
     assert "there were epoch, eval_loss" in caplog.text
 
 
-def test_reporters_get_the_numbers_of_an_attached_callback(tmp_path):
+@pytest.mark.parametrize("attach", [True, False], ids=["attached", "given before the reporter"])
+def test_reporters_get_the_numbers_of_a_callback_that_comes_before_them(attach, tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from transformers.integrations import TensorBoardCallback
 
-    tuned(tmp_path, attach=True, report_to="tensorboard", logging_steps=4)
+    if attach:
+        tuned(tmp_path, attach=True, report_to="tensorboard", logging_steps=4)
+    else:
+        tuned(tmp_path, callbacks=[TensorBoardCallback()], logging_steps=4)
     events = EventAccumulator(str(next(tmp_path.rglob("events.out.tfevents*")).parent))
     events.Reload()
     for name in ("lr", "multiplier", "health", "rollbacks", "loss"):

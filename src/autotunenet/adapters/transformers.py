@@ -324,7 +324,7 @@ def _check_supported(args: TrainingArguments, model: nn.Module, optimizer: Any) 
         why = _REFUSED["FSDP"]
     elif "lomo" in name or "layerwise" in name:
         why = f"optim={name!r} updates the weights in the backward pass, where no step can be scaled or taken back"
-    elif args.enable_jit_checkpoint:
+    elif getattr(args, "enable_jit_checkpoint", False):
         why = "enable_jit_checkpoint=True saves without telling callbacks, and so without the tuner's state"
     if why:
         raise ValueError(f"AutoTuneNetCallback does not work here: {why}")
