@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, cast
 
-import torch
 from torch import Tensor, nn
 
 NO_LOSS = (
@@ -107,20 +106,6 @@ class TrainerLoss:
         del self._trainer.training_step
         if self._replaced is not None:
             self._trainer.training_step = self._replaced
-
-
-def share(loss: float, device: torch.device) -> float:
-    """Return the mean over all processes of a distributed training: the same number to each of them.
-
-    Gradients are averaged over the processes, so this is the loss that all step down from; and tuners that are told
-    the same decide the same.
-    """
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return loss
-    total = torch.tensor(loss, dtype=torch.float64, device=device)
-    torch.distributed.all_reduce(total)
-    torch.distributed.broadcast(total, src=0)  # a sum may be rounded otherwise elsewhere
-    return float(total) / torch.distributed.get_world_size()
 
 
 def _loss_in(output: Any) -> Tensor | None:

@@ -8,27 +8,24 @@ import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
-
-from torch import nn
+from typing import TYPE_CHECKING, Any, Literal
 
 from autotunenet.adapters._groups import base_value
 from autotunenet.adapters._modulation import hooked
 from autotunenet.adapters._options import check_options
-from autotunenet.adapters._trainer_loss import LossSource, OutputLoss, TrainerLoss, share
+from autotunenet.adapters._trainer_loss import LossSource, OutputLoss, TrainerLoss
 from autotunenet.adapters._trainer_state import checkpoint_folder, load_tuner, save_tuner, why_none
 from autotunenet.autotune import AutoTuneNet
+from autotunenet.optional import import_optional
 from autotunenet.state import PlainState
 from autotunenet.tuner import Tuner
 from autotunenet.types import Action
 
-try:
+if TYPE_CHECKING:
+    from torch import nn
     from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
-except ImportError as error:
-    raise ImportError(
-        f"AutoTuneNetCallback needs transformers and accelerate ({error}); install them with: "
-        "pip install 'autotunenet[transformers]'"
-    ) from error
+else:
+    TrainerCallback = import_optional("transformers", "AutoTuneNetCallback", "transformers").TrainerCallback
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +33,7 @@ __all__ = ["AutoTuneNetCallback"]
 
 _REFUSED = {
     "DEEPSPEED": "DeepSpeed keeps the weights that are trained to itself",
-    "FSDP": "every process would judge its own part of the weights",
+    "FSDP": "its checkpoints lie in shards; in a loop of your own AutoTuneNet works with FSDP2",
     "MEGATRON_LM": "Megatron-LM keeps the weights that are trained to itself",
     "XLA": "a state is copied in place, which XLA does not do",
 }
@@ -58,7 +55,8 @@ class AutoTuneNetCallback(TrainerCallback):
     `attach` with the Trainer.
 
     **In the Trainer's log** stand `autotunenet.Tuner.metrics`, with ``autotunenet/loss`` as the mean of the losses
-    since the last log: of all of them, also where the Trainer's own ``loss`` leaves NaN and infinities out.
+    since the last log: of all of them, also where the Trainer's own ``loss`` leaves NaN and infinities out. (In several
+    processes it is that of the last control interval, as in `Tuner.metrics`.)
     ``learning_rate`` goes on to be the schedule's own. What the tuner has done to the training has an entry in
     ``trainer.state.log_history``: ``autotunenet/action`` and ``autotunenet/reason``. Reporters (TensorBoard, W&B) come
     before other callbacks, so they get the numbers only where the Trainer was attached.
@@ -167,7 +165,7 @@ class AutoTuneNetCallback(TrainerCallback):
         """Take the loss before the step, while it can still be refused and the scale of the gradients is known."""
         if self._source is not None:
             scaler = getattr(objects["optimizer"], "scaler", None)
-            self._loss = share(self._source.take(1.0 if scaler is None else scaler.get_scale()), args.device)
+            self._loss = self._source.take(1.0 if scaler is None else scaler.get_scale())
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **objects: Any
@@ -206,10 +204,11 @@ class AutoTuneNetCallback(TrainerCallback):
         """Add the tuner's numbers to what the Trainer logs of the training."""
         if self._source is None or self.tuner is None or not logs or "loss" not in logs or not self._window:
             return
-        loss = sum(self._window) / len(self._window)
-        self._compare(args, loss, logs["loss"])
+        numbers = self.tuner.metrics()
+        if args.world_size == 1:  # else the losses here are those of this process alone
+            loss = numbers["autotunenet/loss"] = sum(self._window) / len(self._window)
+            self._compare(loss, logs["loss"])
         self._window = []
-        numbers = {**self.tuner.metrics(), "autotunenet/loss": loss}
         logs.update(numbers)
         # The Trainer has put a copy there before it calls anybody.
         if state.log_history and "loss" in state.log_history[-1]:
@@ -270,7 +269,7 @@ class AutoTuneNetCallback(TrainerCallback):
         # ReduceLROnPlateau and GreedyLR leave no trace by which a run would know that they own lr.
         return {"modulate": True, **({"land": "always"} if is_flat else {}), **options}
 
-    def _compare(self, args: TrainingArguments, loss: float, logged: float) -> None:
+    def _compare(self, loss: float, logged: float) -> None:
         """Say where what the Trainer logs is not what the tuner has seen, and whose fault that is."""
         if not math.isfinite(loss):
             num = sum(not math.isfinite(value) for value in self._window)
@@ -279,9 +278,7 @@ class AutoTuneNetCallback(TrainerCallback):
                 "them out where logging_nan_inf_filter is on",
                 *(num, len(self._window), logged),
             )
-        elif (
-            args.world_size == 1 and not self._is_doubted and not math.isclose(loss, logged, rel_tol=0.01, abs_tol=1e-4)
-        ):
+        elif not self._is_doubted and not math.isclose(loss, logged, rel_tol=0.01, abs_tol=1e-4):
             self._is_doubted = True
             logger.warning(
                 "the Trainer trains on another loss (%.4g) than its model returns (%.4g), which is what the tuner has "
@@ -321,7 +318,7 @@ def _check_supported(args: TrainingArguments, model: nn.Module, optimizer: Any) 
     name = str(getattr(args.optim, "value", args.optim))
     why = _REFUSED.get(str(getattr(kind, "value", kind)))
     if getattr(model, "is_distributed_loading_by_transformers", False):
-        why = _REFUSED["FSDP"]
+        why = "a model that was sharded when it was loaded"
     elif "lomo" in name or "layerwise" in name:
         why = f"optim={name!r} updates the weights in the backward pass, where no step can be scaled or taken back"
     elif getattr(args, "enable_jit_checkpoint", False):
