@@ -14,7 +14,7 @@ import torch
 from pydantic import BaseModel, ValidationError
 from torch.optim import Optimizer
 
-from autotunenet.files import locked, write_atomically
+from autotunenet.files import is_plain_name, locked, parse_json, write_atomically
 from autotunenet_bench.config import (
     ConfigError,
     Departure,
@@ -32,6 +32,7 @@ from autotunenet_bench.environment import is_other
 from autotunenet_bench.executors import CellUpdate, run_cells
 from autotunenet_bench.report import ReportPaths, write_report
 from autotunenet_bench.results import ResultStore, RunFolder, Trace
+from autotunenet_bench.results.checks import check_spec
 from autotunenet_bench.results.store import CUT_OFF
 from autotunenet_bench.types import DataInfo, Horizon, TaskData
 
@@ -222,7 +223,7 @@ def read_results(folder: Path, known_failures: Mapping[str, str] | None = None) 
         try:
             has_begun = any(True for _ in run.events())
             if has_begun:
-                traces[name] = _reportable(run)
+                traces[name] = reportable(run)
             if name in known or run.status() == "failed":
                 failures[name] = known.get(name) or str(run.details().get("error", "no reason was stored"))
             elif run.status() == "done" and not run.is_done():
@@ -236,13 +237,17 @@ def read_results(folder: Path, known_failures: Mapping[str, str] | None = None) 
     return Results(about, names, traces, failures, missing)
 
 
-def _reportable(run: RunFolder) -> Trace:
-    """Return a run that a report can name, which takes a little more than events."""
+def reportable(run: RunFolder) -> Trace:
+    """Return a run that a report can name, which takes a little more than events.
+
+    Raises:
+        ValueError: If its rows or its spec are damaged.
+        FileNotFoundError: If there is no such run.
+    """
     trace = run.trace()
     try:
-        if isinstance(trace.spec["seed"], int) and all(isinstance(word, str) for word in trace.label):
-            return trace
-        fault = "its seed or its labels are of another type"
+        check_spec(trace.spec)
+        return trace
     except (KeyError, TypeError) as error:
         fault = f"no key {error}" if isinstance(error, KeyError) else str(error)
     raise ValueError(f"{run.path / 'spec.json'}: this is no spec of a run ({fault}); remove the folder to run it again")
@@ -375,7 +380,7 @@ def _read_suite_file(folder: Path) -> dict[str, Any]:
         return {}
     fault = "it must hold an object with texts and a list of run ids"
     try:
-        about = json.loads(path.read_text(encoding="utf-8"))
+        about = parse_json(path.read_bytes())
         if isinstance(about, dict) and _is_sound(about):
             return about | _read_models(about)
     except ValidationError as error:
@@ -402,5 +407,5 @@ def _is_sound(about: dict[str, Any]) -> bool:
     return (
         isinstance(runs, list)
         and all(isinstance(text, str) for text in [*texts, *runs])
-        and all(Path(name).name == name for name in runs)
+        and all(map(is_plain_name, runs))
     )

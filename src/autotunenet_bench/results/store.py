@@ -20,7 +20,7 @@ from typing import Any, Literal, Protocol, get_args
 
 import torch
 
-from autotunenet.files import write_atomically
+from autotunenet.files import parse_json, write_atomically
 from autotunenet_bench.results.trace import Trace
 from autotunenet_bench.types import Event
 
@@ -127,7 +127,7 @@ class RunFolder:
         lines = self.events_path.read_bytes().split(b"\n")
         for number, line in enumerate(lines[:-1], start=1):  # what follows the last newline is a torn row, or nothing
             try:
-                yield _decode(json.loads(line))
+                yield _decode(parse_json(line))
             except ValueError as error:
                 raise ValueError(
                     f"{self.events_path}:{number}: this row is damaged ({error}); remove the folder to run it again"
@@ -186,12 +186,17 @@ class RunFolder:
             ValueError: If there are no events, or damaged ones.
             FileNotFoundError: If there is no such run.
         """
-        return Trace.from_events(self.spec(), self.events())
+        spec, path = self.spec(), self.events_path
+        try:
+            return Trace.from_events(spec, self.events())
+        except ValueError as error:
+            words = str(error)
+            raise error if words.startswith(str(path)) else ValueError(f"{path}: {words}") from error
 
     def _read_json(self, name: str) -> dict[str, Any]:
         path = self.path / name
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
+            values = parse_json(path.read_bytes())
         except ValueError as error:
             raise ValueError(f"{path}: this file is damaged ({error}); remove the folder to run it again") from error
         if not isinstance(values, dict):
@@ -227,7 +232,7 @@ class ResultStore:
 def _kind(line: bytes) -> Any:
     """Return what a row says it is; None where it cannot be read."""
     try:
-        row = json.loads(line)
+        row = parse_json(line)
     except ValueError:
         return None
     return row.get("event") if isinstance(row, dict) else None
