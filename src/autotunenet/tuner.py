@@ -28,6 +28,7 @@ from autotunenet.monitors import Monitor, default_monitor
 from autotunenet.recovery import Recovery
 from autotunenet.replaying import Replay
 from autotunenet.reporting import Reporter
+from autotunenet.resuming import all_or_nothing, saved_history, saved_values
 from autotunenet.sinks import Sink
 from autotunenet.snapshots import SnapshotBuffer
 from autotunenet.space import SearchSpace
@@ -491,27 +492,29 @@ class Tuner(Viewed, PlainState):
         """Go on from a saved state. Load model and optimizer first; make the tuner with the arguments it had.
 
         Raises:
-            ValueError: If this is the state of a tuner with other parts; nothing is loaded then.
+            ValueError: If this is the state of a tuner with other parts, or values are of another kind than theirs;
+                nothing is loaded then.
         """
         live = self._parts()
         parts = {*live, "run", "launch", "hyperparams", "recovery", "history"}
         check_keys(type(self).__name__, state_dict, {*self.state_names, *parts})
         if bool(state_dict["launch"]) != bool(self._launching):
             raise ValueError("this is no state of this Tuner: one of the two has a launch, the other has none")
-        history = [Decision.from_record(record) for record in state_dict["history"]]
-        before = {name: part.state_dict() for name, part in live.items()}
-        try:
+        own = {name: state_dict[name] for name in self.state_names}
+        self.check_plain(own)
+        Health(own["_worst"])
+        now = self._run.get_hyperparams()
+        saved_values("the values that were applied", own["_applied"], now)
+        in_force = saved_values("the values in force", state_dict["hyperparams"], now)
+        history = saved_history(state_dict["history"])
+        with all_or_nothing(type(self).__name__, live):
             for name, part in live.items():
                 part.load_state_dict(state_dict[name])
             self._recovery.load_state_dict(state_dict["recovery"])
-        except BaseException:  # all or nothing: a caller that goes on after this goes on as before
-            for name, part in live.items():
-                part.load_state_dict(before[name])
-            raise
         self.history.clear()
         self.history.extend(history)
-        super().load_state_dict({name: state_dict[name] for name in self.state_names})
-        self._run.set_hyperparams(state_dict["hyperparams"])
+        super().load_state_dict(own)
+        self._run.set_hyperparams(in_force)
         self._reporter.resumed(self._num_steps)
 
 

@@ -142,6 +142,24 @@ def _unwrapped(model: nn.Module) -> nn.Module:
     return model
 
 
+def check_built(saved: dict[str, Any], *, num_optimizers: int) -> None:
+    """Refuse what is not built as a tree is: tensors by name, and lists of dicts.
+
+    Raises:
+        ValueError: If a part is of another kind, or there is not one for every optimizer where there should be.
+    """
+    kinds = {"model": dict, "optimizer": list, "shared": list, "groups": list, "extras": list, "train_modes": list}
+    for part, kind in kinds.items():
+        if not isinstance(saved[part], kind):
+            raise ValueError(f"this is no snapshot: its {part!r} is no {kind.__name__}")
+    if not all(isinstance(tensor, Tensor) for tensor in saved["model"].values()):
+        raise ValueError("this is no snapshot: its 'model' holds something else than tensors")
+    if not all(isinstance(one, dict) for part in ("optimizer", "shared", "groups") for one in saved[part]):
+        raise ValueError("this is no snapshot: the states and groups of its optimizers are dicts")
+    if not len(saved["shared"]) == len(saved["train_modes"]) == num_optimizers:
+        raise ValueError(f"this snapshot is of {len(saved['shared'])} optimizers, and there are {num_optimizers} here")
+
+
 def check_same(saved: dict[str, Any], live: dict[str, Any]) -> None:
     """Refuse the tree of another model or optimizer.
 

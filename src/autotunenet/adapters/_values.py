@@ -255,6 +255,8 @@ class GroupValues:
                     "this state is of a run that modulated lr, for a scheduler or in a launch, and this run has "
                     "modulate=False (or was closed): make it with modulate=None or True"
                 )
+        if not all(1.0 in ratios and all(map(_is_ratio, ratios)) for ratios in state_dict["ratios"].values()):
+            raise ValueError("this is no saved state: ratios to the first group are numbers from 0 on, 1 among them")
         num_groups = max(map(len, (*lists, state_dict["order"])))
         if num_groups > len(self._groups):
             raise ValueError(f"this state is of {num_groups} param groups, and this optimizer has {len(self._groups)}")
@@ -388,3 +390,7 @@ class GroupValues:
         if modulation is not None:
             modulation.settle()
         return modulation
+
+
+def _is_ratio(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value) and value >= 0

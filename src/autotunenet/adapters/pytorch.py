@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from autotunenet.adapters._copying import TreeCopier, are_finite, check_same, live_tree, restore_shared, restore_state
+from autotunenet.adapters._copying import (
+    TreeCopier,
+    are_finite,
+    check_built,
+    check_same,
+    live_tree,
+    restore_shared,
+    restore_state,
+)
 from autotunenet.adapters._optimizers import members_of
 from autotunenet.adapters._ranks import ranks_of
 from autotunenet.adapters._values import GroupValues
@@ -203,6 +211,7 @@ class TorchRun(GroupValues):
             ValueError: If they are of another model, of another optimizer, or of other extras.
         """
         check_keys(type(self).__name__, buffers, _PARTS)
+        check_built(buffers, num_optimizers=len(self.optimizers))
         if len(buffers["extras"]) != len(self._extras):
             raise ValueError(
                 f"this snapshot is of {len(buffers['extras'])} extras, and this run has {len(self._extras)}; make it "
