@@ -1,5 +1,7 @@
 """The numbers as CSV, for a spreadsheet or a notebook. Floats are written so that they read back unchanged.
 
+A text that a spreadsheet would compute as a formula gets an apostrophe in front; see `inert`.
+
 Those of runs share the columns of `_identified`; `run` counts the runs and joins the files.
 """
 
@@ -156,7 +158,25 @@ def to_csv(records: Iterable[Record]) -> str:
     rows = list(records)
     columns = list(dict.fromkeys(name for row in rows for name in row))
     text = io.StringIO()
-    writer = csv.DictWriter(text, columns or ["run"], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(map(inert, columns or ["run"]))
+    writer.writerows([inert(row.get(name, "")) for name in columns] for row in rows)
     return text.getvalue()
+
+
+def inert(value: Any) -> Any:
+    """Return a cell so that no spreadsheet takes a text for a formula, which could fetch addresses or start programs.
+
+    Labels and reasons are anybody's words. Numbers stay as they are, negative ones too. Ends of lines become those
+    of Unix, which are put in quotes.
+
+    >>> inert("=1+1"), inert("fixed"), inert(-0.5)
+    ("'=1+1", 'fixed', -0.5)
+    """
+    if not isinstance(value, str):
+        return value
+    text = value.replace("\r\n", "\n").replace("\r", "\n")
+    return f"'{text}" if text.startswith(_FORMULA) else text
+
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\n")
