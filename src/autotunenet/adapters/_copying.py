@@ -69,6 +69,15 @@ def _fits(source: Tensor, target: Any) -> bool:
     )
 
 
+def on_cpu(tree: Any) -> Any:
+    """Return a tree whose tensors are in the host's memory."""
+    if isinstance(tree, dict):
+        return {key: on_cpu(value) for key, value in tree.items()}
+    if isinstance(tree, list | tuple):
+        return type(tree)([on_cpu(value) for value in tree])
+    return tree.cpu() if isinstance(tree, Tensor) else tree
+
+
 def params_of(optimizer: Optimizer) -> list[Tensor]:
     """Return the parameters of all groups."""
     return [param for group in optimizer.param_groups for param in group["params"]]
