@@ -27,9 +27,9 @@ FLOORS = [
     {"adapters", "testing"},
     {"autotune"},
     {"adapters._options"},
-    {"adapters.lightning"},
+    {"adapters.accelerate", "adapters.lightning"},
 ]
-MAY_IMPORT_TORCH = {"adapters", "adapters.lightning"}
+MAY_IMPORT_TORCH = {"adapters", "adapters.accelerate", "adapters.lightning"}
 MAY_IMPORT_TORCH_INSIDE_FUNCTIONS = {"testing", "autotune", "sinks"}
 
 CORE = sorted((SRC / "autotunenet").rglob("*.py"))
