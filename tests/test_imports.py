@@ -27,9 +27,9 @@ FLOORS = [
     {"adapters", "testing"},
     {"autotune"},
     {"adapters._options"},
-    {"adapters.accelerate", "adapters.lightning"},
+    {"adapters.accelerate", "adapters.keras", "adapters.lightning"},
 ]
-MAY_IMPORT_TORCH = {"adapters", "adapters.accelerate", "adapters.lightning"}
+MAY_IMPORT_TORCH = {"adapters", "adapters.accelerate", "adapters.keras", "adapters.lightning"}
 MAY_IMPORT_TORCH_INSIDE_FUNCTIONS = {"testing", "autotune", "sinks"}
 
 CORE = sorted((SRC / "autotunenet").rglob("*.py"))
