@@ -130,7 +130,7 @@ def make_tuner(
         attribution: Whether to find out after an alarm whose fault it was, or the `Attribution` that does it.
         land: Whether lr comes down at the end, or on a plateau where the end is not known. An LR scheduler of the
             user's takes its place, from when it is there.
-        rewarm: Whether lr warms up again, from a quarter, after a change of the data.
+        rewarm: Whether lr warms up again, from a half, after a change of the data.
         backoff: Factor on lr after a rollback that found the same lr in force, in (0, 1); compounds. A quarter, as the
             launch keeps it from an lr that failed.
         seed: Seed of the controller.
