@@ -151,7 +151,8 @@ def in_a_new_process(code):
 @pytest.mark.parametrize("module", ["autotunenet", "autotunenet.hpo, autotunenet.testing"])
 def test_the_core_comes_without_torch(module):
     done = in_a_new_process(
-        f"import {module}, sys; assert not {{'torch', 'scipy', 'sklearn', 'optuna'}} & sys.modules.keys()"
+        f"import {module}, sys\n"
+        "assert not {'torch', 'scipy', 'sklearn', 'optuna', 'lightning', 'accelerate', 'keras'} & sys.modules.keys()"
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
@@ -162,7 +163,8 @@ def test_importing_changes_nothing_for_others(tmp_path):
         f"import os; os.chdir({str(tmp_path)!r})\n"
         "import logging, random, sys\n"
         "before = sys.excepthook, random.getstate(), list(logging.root.handlers), logging.root.level\n"
-        "import autotunenet, autotunenet.adapters.pytorch\n"
+        "import autotunenet, autotunenet.adapters.pytorch, autotunenet.adapters.accelerate\n"
+        "assert not {'accelerate', 'lightning', 'keras'} & sys.modules.keys()\n"
         "assert before == (sys.excepthook, random.getstate(), logging.root.handlers, logging.root.level)\n"
         "assert os.listdir('.') == []\n"
     )
