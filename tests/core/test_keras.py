@@ -107,7 +107,7 @@ def test_steps_that_a_loss_scale_skips_are_none(runs):
     callback = runs.AutoTuneNetCallback(launch=False, interval=1)
     runs.fit(runs.make_model(optimizer), callback, epochs=2)
     num_steps = callback.tuner.history[-1].observation.step
-    assert num_steps == int(optimizer.iterations.value) < 20
+    assert num_steps == int(optimizer.inner_optimizer.iterations.value) < 20
 
 
 def test_a_validation_metric_is_observed_where_there_is_one(runs):

@@ -38,7 +38,7 @@ class KerasRun:
         if model.optimizer is None:
             raise ValueError("the model has no optimizer; call model.compile(optimizer=..., loss=...) before fit()")
         self._model, self.optimizer = model, _innermost(model.optimizer)
-        if not isinstance(self.optimizer.learning_rate, keras.Variable):
+        if not hasattr(self.optimizer.learning_rate, "assign"):  # of a schedule, it is computed
             raise ValueError(
                 f"the learning rate of {type(self.optimizer).__name__} comes from a schedule, which nobody can set; "
                 "give the optimizer a number, the largest of the schedule: AutoTuneNet lets it come down by itself"
