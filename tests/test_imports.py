@@ -13,11 +13,11 @@ SRC = Path(__file__).parents[1] / "src"
 # A unit may import units of the floors below it, and itself. A new module has to be given its floor here; one of a
 # sub-package may be given one of its own.
 FLOORS = [
-    {"types", "state", "space", "files", "processes"},
-    {"hpo", "sinks", "surrogates", "launch_losses"},
+    {"types", "state", "space", "files", "processes", "optional"},
+    {"hpo", "sinks", "views", "surrogates", "launch_losses"},
     {"launch_search"},
     {"attribution", "controllers", "guards", "launch", "monitors", "snapshots"},
-    {"arguments", "reasons", "reporting"},
+    {"agreement", "arguments", "reasons", "reporting"},
     {"way_back"},
     {"replaying"},
     {"trial"},
@@ -25,9 +25,11 @@ FLOORS = [
     {"launching"},
     {"tuner"},
     {"adapters", "testing"},
-    {"autotune"},
+    {"autotune", "watch"},
     {"adapters._options"},
     {"adapters.accelerate", "adapters.keras", "adapters.lightning"},
+    {"cli"},
+    {"__main__"},
 ]
 MAY_IMPORT_TORCH = {"adapters", "adapters.accelerate", "adapters.keras", "adapters.lightning"}
 MAY_IMPORT_TORCH_INSIDE_FUNCTIONS = {"testing", "autotune", "sinks"}
@@ -148,11 +150,14 @@ def in_a_new_process(code):
     )
 
 
-@pytest.mark.parametrize("module", ["autotunenet", "autotunenet.hpo, autotunenet.testing"])
-def test_the_core_comes_without_torch(module):
+OPTIONAL = ("torch", "scipy", "sklearn", "optuna", "matplotlib", "pandas", "rich", "tensorboard", "wandb", "mlflow")
+FRAMEWORKS = ("lightning", "accelerate", "keras")
+
+
+@pytest.mark.parametrize("module", ["autotunenet", "autotunenet.hpo, autotunenet.testing", "autotunenet.cli"])
+def test_the_core_comes_without_torch_and_without_what_only_some_need(module):
     done = in_a_new_process(
-        f"import {module}, sys\n"
-        "assert not {'torch', 'scipy', 'sklearn', 'optuna', 'lightning', 'accelerate', 'keras'} & sys.modules.keys()"
+        f"import {module}, sys; assert not {{{', '.join(map(repr, OPTIONAL + FRAMEWORKS))}}} & sys.modules.keys()"
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
@@ -164,7 +169,7 @@ def test_importing_changes_nothing_for_others(tmp_path):
         "import logging, random, sys\n"
         "before = sys.excepthook, random.getstate(), list(logging.root.handlers), logging.root.level\n"
         "import autotunenet, autotunenet.adapters.pytorch, autotunenet.adapters.accelerate\n"
-        "assert not {'accelerate', 'lightning', 'keras'} & sys.modules.keys()\n"
+        f"assert not set({FRAMEWORKS}) & sys.modules.keys()\n"
         "assert before == (sys.excepthook, random.getstate(), logging.root.handlers, logging.root.level)\n"
         "assert os.listdir('.') == []\n"
     )

@@ -38,6 +38,7 @@ def AutoTuneNet(  # noqa: N802 - the product's name
     space: Mapping[str, Dimension] | None = None,
     extras: Sequence[Stateful] = (),
     modulate: bool | None = None,
+    process_group: Any = "auto",
     **options: Any,
 ) -> Tuner:
     """Return a tuner for a plain PyTorch training, with the defaults.
@@ -62,11 +63,15 @@ def AutoTuneNet(  # noqa: N802 - the product's name
         extras: Further objects with a state that a snapshot holds: a gradient scaler, an averaged model, a CyclicLR,
             whose top is known in no other way.
         modulate: As in `autotunenet.adapters.pytorch.TorchRun`: whether an LR scheduler of the user's is scaled.
+        process_group: Which processes decide together, where several train the model (`docs/distributed.md`): a
+            `torch.distributed.ProcessGroup`, or None for a tuner of its own in each. ``"auto"``: those of
+            DistributedDataParallel, which may lie inside the model or around it, or all that its parameters are sharded
+            over.
         **options: Of `make_tuner`.
 
     Raises:
-        ValueError: If an argument is out of its range, or if this optimizer has a tuner already that is neither closed
-            nor gone.
+        ValueError: If an argument is out of its range, if this optimizer has a tuner already that is neither closed
+            nor gone, or if torch.distributed runs with several ranks and ``"auto"`` cannot tell which belong together.
         TypeError: If an argument is of a wrong kind.
 
     Example: two lines in a training loop.
@@ -90,7 +95,7 @@ def AutoTuneNet(  # noqa: N802 - the product's name
     check_training(model, optimizer)
     _refuse_second(optimizer)
     named = ("lr",) if space is None else arguments.as_space(space)
-    run = TorchRun(model, optimizer, names=named, extras=extras, modulate=modulate)
+    run = TorchRun(model, optimizer, names=named, extras=extras, modulate=modulate, process_group=process_group)
     try:
         tuner = make_tuner(run, AroundUsersLr(run) if space is None else space, total_steps, **options)
     except BaseException:

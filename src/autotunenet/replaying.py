@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from autotunenet.agreement import mean_over_ranks
 from autotunenet.attribution import Attribution, Baseline, Verdict
 from autotunenet.types import Hyperparams, TrainingRun
 from autotunenet.way_back import GOOD, SUSPECT, TWIN, WayBack
@@ -119,4 +120,4 @@ class Reenactment:
             loss = self._replay(batch)
         finally:
             self._way_back.is_replaying = False
-        return float(loss.detach() if hasattr(loss, "detach") else loss)
+        return mean_over_ranks(self._run, float(loss.detach() if hasattr(loss, "detach") else loss))

@@ -15,6 +15,7 @@ from enum import Enum
 from statistics import median
 from typing import Any
 
+from autotunenet.agreement import holds_on_all_ranks
 from autotunenet.attribution import MOVED, TURNED_UP, TURNED_UP_SHARE, Attribution, Baseline, Verdict
 from autotunenet.replaying import Reenactment, Replay
 from autotunenet.state import PlainState, check_keys
@@ -234,5 +235,7 @@ class Trial(PlainState):
 
 
 def has_finite_weights(run: TrainingRun, *, unless_it_says: bool = False) -> bool:
-    """Whether all weights of a run are finite; of one that cannot tell, `unless_it_says`."""
-    return run.has_finite_weights() if isinstance(run, InspectableRun) else unless_it_says
+    """Whether all weights of a run are finite, in every process; of one that cannot tell, `unless_it_says`."""
+    if not isinstance(run, InspectableRun):
+        return unless_it_says
+    return holds_on_all_ranks(run, run.has_finite_weights())

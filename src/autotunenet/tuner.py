@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from typing import Any, Literal, SupportsFloat
 
 from autotunenet import arguments, reasons
+from autotunenet.agreement import Agreed, Agreement, first_proposal
 from autotunenet.attribution import Attribution
 from autotunenet.controllers import Controller
 from autotunenet.guards import Guard, chain, max_delta, within
@@ -43,12 +44,13 @@ from autotunenet.types import (
     TrainingRun,
     is_finite,
 )
+from autotunenet.views import Viewed
 from autotunenet.way_back import WayBack
 
 logger = logging.getLogger(__name__)
 
 
-class Tuner(PlainState):
+class Tuner(Viewed, PlainState):
     """Adapts the hyperparameters of one running training, and brings it back when it breaks.
 
     Two loops. `step` is the fast one: call it after every optimizer step with that step's training loss; it watches the
@@ -148,6 +150,7 @@ class Tuner(PlainState):
         arguments.check_parts(initial, space, controller)
         self.history: deque[Decision] = deque(maxlen=history_size)
         self._reporter = Reporter(run, sinks)
+        self._agreement = Agreement(run)
         self._run, self._space, self._controller = run, space, controller
         self._guard = chain(max_delta(0.5), within(space)) if guard is None else guard
         self._interval, self._mode = interval, mode
@@ -181,6 +184,16 @@ class Tuner(PlainState):
         self._way_back.capture(step=0)
 
     @property
+    def run(self) -> TrainingRun:
+        """The training."""
+        return self._run
+
+    @property
+    def wants_batches(self) -> bool:
+        """Whether `step` is to be given the batches, for `replay`."""
+        return self._recovery.wants_batches
+
+    @property
     def _snapshots(self) -> SnapshotBuffer:
         return self._way_back.snapshots
 
@@ -196,6 +209,9 @@ class Tuner(PlainState):
     def step(self, loss: SupportsFloat, batch: Any = None) -> Decision | None:
         """Take note of one optimizer step. Call it after ``optimizer.step()``, with the loss that step went down from.
 
+        Where several processes train the model together, all of them call it, each with its own loss; what is judged is
+        the mean, and where one of them is not finite, neither is the mean.
+
         Args:
             loss: Training loss, a number or a tensor with one element; lower is better; may be NaN or infinite.
             batch: What the loss was computed from, for `replay`; a few are kept while an alarm is looked into.
@@ -205,13 +221,30 @@ class Tuner(PlainState):
 
         Raises:
             TypeError: If `loss` is no number and holds none; nothing is counted then.
-            RuntimeError: If the tuner is closed.
+            RuntimeError: If the tuner is closed, or if the processes have come apart.
         """
+        return self._meet(arguments.as_float(loss, "loss"), batch)
+
+    def follow(self) -> Decision | None:
+        """Take note of an optimizer step that other processes take and this one does not, for it has no batches left.
+
+        It counts here as there, and is decided on in the same way. `autotunenet.adapters.distributed.joinable` calls
+        it. Returns and raises what `step` does.
+        """
+        return self._meet(None, None)
+
+    def _meet(self, loss: float | None, batch: Any) -> Decision | None:
+        """Agree with the other processes, where there are any, on what has happened; then act on it."""
         if self._is_closed:
             raise RuntimeError("this tuner is closed; make another one to go on tuning")
-        value = arguments.as_float(loss, "loss")
+        agreed = self._agreement.on_step(loss, batch if self.wants_batches else None, self._num_steps)
+        earlier = None if agreed.metric is None else self._hear(agreed.metric)  # it was measured before this step
+        return self._take(agreed) or earlier
+
+    def _take(self, agreed: Agreed) -> Decision | None:
+        value, batch = agreed.loss, agreed.batch
         self._num_steps += 1
-        self._way_back.advance(batch if self._recovery.wants_batches else None)
+        self._way_back.advance(batch)
         if self._launching and not self._launching.launch.is_done:
             return self._go_on_launching(self._launching, value)
         health, outcome = self._recovery.watch(value, self._num_steps, self._applied, batch)
@@ -232,11 +265,21 @@ class Tuner(PlainState):
     def observe(self, metric: SupportsFloat) -> Decision | None:
         """Take note of a validation metric; `mode` says which way it is better.
 
+        Where several processes train the model together, it may be called in all of them or in some, one alone for
+        example. It waits for nobody: the metric reaches the others with the next step, as the mean over those that have
+        one, and is heard then as if it had come just before it. Of several before one step the last counts.
+
         Returns:
             What was decided. None where the control interval is counted in steps: the metric is left alone then, so
-            that the controller never has to compare two different ones.
+            that the controller never has to compare two different ones. None where there are other processes.
         """
         value = arguments.as_float(metric, "metric")
+        if self._agreement.is_needed:
+            self._agreement.metric = value
+            return None
+        return self._hear(value)
+
+    def _hear(self, value: float) -> Decision | None:
         self._reporter.measured(value, self._num_steps)
         value = -value if self._mode == "max" else value
         if self._interval is None:
@@ -250,6 +293,8 @@ class Tuner(PlainState):
         if self._is_closed:
             return
         self._is_closed = True
+        if self._agreement.metric is not None:  # no step has come to bring it to the others
+            self._reporter.measured(self._agreement.metric, self._num_steps)
         if isinstance(self._run, ClosableRun):
             self._run.close()
         elif self._is_launching():
@@ -272,7 +317,8 @@ class Tuner(PlainState):
 
         The last two are there once there is one, and a number. What else is tuned has its own name.
         """
-        return self._reporter.metrics()
+        waiting = {} if self._agreement.metric is None else {"autotunenet/validation": self._agreement.metric}
+        return {**self._reporter.metrics(), **waiting}
 
     def _is_busy(self) -> bool:
         """Whether a trial is on: what is measured now says nothing about the values to come."""
@@ -280,6 +326,12 @@ class Tuner(PlainState):
 
     def _is_launching(self) -> bool:
         return self._launching is not None and not self._launching.launch.is_done
+
+    @property
+    def _phase(self) -> str:
+        if self._is_closed:
+            return "closed"
+        return "launching" if self._is_launching() else "on trial" if self._recovery.is_on_trial else "running"
 
     def _go_on_launching(self, launching: Launching, loss: float) -> Decision | None:
         foreign = reasons.changes(self._applied, self._run.get_hyperparams())
@@ -361,7 +413,7 @@ class Tuner(PlainState):
                 f"{type(self._controller).__name__} proposed {', '.join(sorted(unknown))}, "
                 f"which the space does not name; it names {', '.join(self._space)}"
             )
-        return Observation(self._num_steps, metric, in_force), {**in_force, **wish}
+        return Observation(self._num_steps, metric, in_force), first_proposal(self._run, {**in_force, **wish})
 
     def _close_interval(self, decision: Decision) -> Decision:
         self._losses, self._worst = [], Health.STABLE.value
@@ -401,6 +453,7 @@ class Tuner(PlainState):
             "controller": self._controller.state_dict(),
             "recovery": self._recovery.state_dict(),
             "reporter": self._reporter.state_dict(),
+            "agreement": self._agreement.state_dict(),
             "launch": self._launching.launch.state_dict() if self._launching else {},
             "history": [decision.to_record() for decision in self.history],
         }
@@ -411,12 +464,16 @@ class Tuner(PlainState):
         Raises:
             ValueError: If this is the state of a tuner with other parts; nothing is loaded then.
         """
-        parts = ("run", "hyperparams", "controller", "recovery", "reporter", "launch", "history")
+        parts = ("run", "hyperparams", "controller", "recovery", "reporter", "agreement", "launch", "history")
         check_keys(type(self).__name__, state_dict, (*self.state_names, *parts))
         if bool(state_dict["launch"]) != bool(self._launching):
             raise ValueError("this is no state of this Tuner: one of the two has a launch, the other has none")
         history = [Decision.from_record(record) for record in state_dict["history"]]
-        live: dict[str, Stateful] = {"controller": self._controller, "reporter": self._reporter}
+        live: dict[str, Stateful] = {
+            "controller": self._controller,
+            "reporter": self._reporter,
+            "agreement": self._agreement,
+        }
         if self._launching:
             live["launch"] = self._launching.launch
         if isinstance(self._run, Stateful):
@@ -434,6 +491,7 @@ class Tuner(PlainState):
         self.history.extend(history)
         super().load_state_dict({name: state_dict[name] for name in self.state_names})
         self._run.set_hyperparams(state_dict["hyperparams"])
+        self._reporter.resumed(self._num_steps)
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Protocol, runtime_checkable
@@ -238,6 +238,23 @@ class InspectableRun(Protocol):
 
     def has_finite_weights(self) -> bool:
         """Whether every weight is a finite number. Waits for an accelerator; asked only when a loss is not finite."""
+        ...
+
+
+@runtime_checkable
+class SharedRun(Protocol):
+    """A run that several processes train together, each with a copy or with shards of the weights."""
+
+    @property
+    def ranks(self) -> Sequence[int]:
+        """The processes, by the numbers that a person knows them by; one where the run is trained alone."""
+        ...
+
+    def exchange(self, values: Sequence[float]) -> list[list[float]]:
+        """Give numbers to all processes, and return what each has given, in the order of `ranks`.
+
+        Every process has to call it, with as many numbers. What it returns is the same in all of them, bit for bit.
+        """
         ...
 
 

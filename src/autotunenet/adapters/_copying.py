@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 
@@ -22,25 +23,29 @@ class TreeCopier:
         self._sources: list[Tensor] = []
         self._targets: list[Tensor] = []
 
+    @torch.no_grad()
     def copy(self, source: Any, target: Any) -> Any:
         """Return a tree that will hold `source`'s values, and shares no memory with it.
 
         Tensors of `target` that stand at the same place with the same shape and type are used again, and filled when
         `run` is called. Everything else is new.
         """
+        return self._copy(source, target)
+
+    def _copy(self, source: Any, target: Any) -> Any:
         if isinstance(source, Tensor):
             if not _fits(source, target):
                 return source.detach().clone()
-            self._sources.append(source.detach())
-            self._targets.append(target.detach())
+            self._sources.append(local(source))
+            self._targets.append(local(target))
             return target
         if isinstance(source, dict):
             others = target if isinstance(target, dict) else {}
-            return {key: self.copy(value, others.get(key)) for key, value in source.items()}
+            return {key: self._copy(value, others.get(key)) for key, value in source.items()}
         if isinstance(source, list | tuple):
             places = target if isinstance(target, list | tuple) else ()
             pairs = zip_longest(source, places[: len(source)])
-            return type(source)([self.copy(value, place) for value, place in pairs])
+            return type(source)([self._copy(value, place) for value, place in pairs])
         return copy.deepcopy(source)
 
     @torch.no_grad()
@@ -66,6 +71,7 @@ def _fits(source: Tensor, target: Any) -> bool:
         and target.shape == source.shape
         and target.dtype == source.dtype
         and target.layout == source.layout
+        and _shards(target) == _shards(source)
     )
 
 
@@ -78,14 +84,27 @@ def on_cpu(tree: Any) -> Any:
     return tree.cpu() if isinstance(tree, Tensor) else tree
 
 
+def local(tensor: Tensor) -> Tensor:
+    """Return what this process holds of a tensor, in the same memory, detached: all, or its shard of a DTensor.
+
+    There are no foreach kernels for DTensors.
+    """
+    return (tensor.to_local() if hasattr(tensor, "to_local") else tensor).detach()
+
+
+def _shards(tensor: Tensor) -> tuple[Any, ...] | None:
+    """Return how a DTensor is laid out over the processes; None for a tensor that is whole."""
+    return (tensor.placements, local(tensor).shape) if hasattr(tensor, "placements") else None
+
+
 def params_of(optimizer: Optimizer) -> list[Tensor]:
     """Return the parameters of all groups."""
     return [param for group in optimizer.param_groups for param in group["params"]]
 
 
 def are_finite(tensors: list[Tensor]) -> bool:
-    """Whether every number in every tensor is finite. Waits for an accelerator."""
-    return all(bool(torch.isfinite(tensor).all()) for tensor in tensors)
+    """Whether every number that this process holds of the tensors is finite. Waits for an accelerator."""
+    return all(bool(torch.isfinite(local(tensor)).all()) for tensor in tensors)
 
 
 def live_tree(model: nn.Module, optimizer: Optimizer, is_kept: Callable[[str], bool]) -> dict[str, Any]:
@@ -94,6 +113,7 @@ def live_tree(model: nn.Module, optimizer: Optimizer, is_kept: Callable[[str], b
     Raises:
         ValueError: If the model still has lazy parameters.
     """
+    model = _unwrapped(model)
     tensors: dict[str, Tensor] = {f"param.{k}": v for k, v in model.named_parameters()}
     tensors.update({f"buffer.{k}": v for k, v in model.named_buffers()})
     for name, tensor in tensors.items():
@@ -110,6 +130,21 @@ def live_tree(model: nn.Module, optimizer: Optimizer, is_kept: Callable[[str], b
     }
 
 
+def _unwrapped(model: nn.Module) -> nn.Module:
+    """Return what is inside DistributedDataParallel or torch.compile, so that names are the same with and without them.
+
+    Sharded parameters are in their places afterwards: a forward pass without a backward pass leaves whole ones there.
+    """
+    inside: nn.Module | None = model
+    while inside is not None:
+        model = inside
+        inside = model.module if isinstance(model, DistributedDataParallel) else model._modules.get("_orig_mod")
+    for module in model.modules():
+        if hasattr(module, "unshard") and callable(reshard := getattr(module, "reshard", None)):
+            reshard()  # of FSDPModule, which has moved from one torch version to the next
+    return model
+
+
 def check_same(saved: dict[str, Any], live: dict[str, Any]) -> None:
     """Refuse the tree of another model or optimizer.
 
@@ -124,11 +159,21 @@ def check_same(saved: dict[str, Any], live: dict[str, Any]) -> None:
         there, here = ("{1} of shape {0}".format(*tree[names[0]]) if names[0] in tree else "missing" for tree in shapes)
         difference = f"{names[0]} is {there} there and {here} here"
     else:
-        return
+        return _check_shards(saved["model"], live["model"])
     raise ValueError(
         f"this snapshot is of another model or optimizer: names, shapes, types or counts differ ({difference}); "
         "make both as they were when it was saved"
     )
+
+
+def _check_shards(saved: dict[str, Tensor], live: dict[str, Tensor]) -> None:
+    for name, tensor in live.items():
+        there, here = _shards(saved[name]), _shards(tensor)
+        if there != here:
+            raise ValueError(
+                f"{name} is sharded as {there} in this snapshot, and as {here} here (None: whole). To go on with other "
+                "ranks, save with sharded_state and load with load_sharded_state of autotunenet.adapters.distributed"
+            )
 
 
 def restore_state(optimizer: Optimizer, param: Tensor, saved: dict[str, Any], copier: TreeCopier) -> None:

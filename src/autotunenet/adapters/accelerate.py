@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING, Any, SupportsFloat
 
-import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from autotunenet import arguments
@@ -24,10 +22,10 @@ _SHARDING = ("FSDP", "DEEPSPEED", "MEGATRON_LM", "TP", "XLA")
 
 
 class AcceleratedTuner:
-    """A tuner beside a prepared model and optimizer, as `prepare_tuner` makes it.
+    """A `Tuner` that knows which calls of `step` belong together, as `prepare_tuner` makes it.
 
-    Knows which calls belong together: the micro-batches of ``accelerator.accumulate`` make one step, whose loss is
-    their mean, over all processes; a step that the gradient scaler has skipped is none.
+    The micro-batches of ``accelerator.accumulate`` make one step, whose loss is their mean, and a step that the
+    gradient scaler has skipped is none. All else is the tuner's: `history`, `observe`, `metrics`, `plot`, ...
 
     Args:
         tuner: Of the model and the optimizer inside the prepared ones.
@@ -40,13 +38,15 @@ class AcceleratedTuner:
         self._accelerator = accelerator
         self._losses, self._counter = StepLosses(), StepCounter(optimizer)
 
-    @property
-    def history(self) -> deque[Decision]:
-        """Every decision, with its reason."""
-        return self.tuner.history
+    def __getattr__(self, name: str) -> Any:
+        if name == "tuner":  # in a copy that is being made
+            raise AttributeError(name)
+        return getattr(self.tuner, name)
 
     def step(self, loss: SupportsFloat, batch: Any = None) -> Decision | None:
         """Take note of a micro-batch: call it after ``optimizer.step()``, with the loss that ``backward`` was given.
+
+        Where several processes train the model, all of them call it, each with its own loss.
 
         Args:
             loss: Of this micro-batch in this process, as it was given to ``accelerator.backward``.
@@ -58,17 +58,12 @@ class AcceleratedTuner:
         Raises:
             TypeError: If `loss` is no number and holds none.
         """
-        value = loss if isinstance(loss, torch.Tensor) and loss.numel() == 1 else arguments.as_float(loss, "loss")
-        mean = self._losses.add(value, has_stepped=self._counter.has_stepped(), is_due=self._accelerator.sync_gradients)
-        return None if mean is None else self.tuner.step(self._mean_of_processes(mean), batch)
-
-    def observe(self, metric: SupportsFloat) -> Decision | None:
-        """Take note of a validation metric; the mean of the processes counts. As `Tuner.observe`."""
-        return self.tuner.observe(self._mean_of_processes(arguments.as_float(metric, "metric")))
-
-    def metrics(self) -> dict[str, float]:
-        """Return numbers to plot, for ``accelerator.log``. As `Tuner.metrics`."""
-        return self.tuner.metrics()
+        value = loss if isinstance(loss, Tensor) and loss.numel() == 1 else arguments.as_float(loss, "loss")
+        is_due = self._accelerator.sync_gradients
+        # A step that is skipped is so in all processes, but the loss may be no number in one of them alone.
+        has_stepped = self._counter.has_stepped() or (is_due and self._accelerator.num_processes > 1)
+        mean = self._losses.add(value, has_stepped=has_stepped, is_due=is_due)
+        return None if mean is None else self.tuner.step(mean, batch)
 
     def close(self) -> None:
         """Let go of model and optimizer. As `Tuner.close`."""
@@ -82,13 +77,6 @@ class AcceleratedTuner:
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from a saved state. ``accelerator.load_state`` does it, after model, optimizer and scheduler."""
         self.tuner.load_state_dict(state_dict)
-
-    def _mean_of_processes(self, value: Any) -> Any:
-        """Return a number that is the same in all processes, so that all tuners decide alike."""
-        if self._accelerator.num_processes == 1:
-            return value
-        tensor = torch.as_tensor(value, dtype=torch.float32, device=self._accelerator.device).detach().clone()
-        return self._accelerator.reduce(tensor, reduction="mean")
 
 
 def prepare_tuner(
@@ -146,7 +134,5 @@ def prepare_tuner(
         )
     inner = hooked(optimizer)
     extras = [*options.pop("extras", ()), *([] if accelerator.scaler is None else [accelerator.scaler])]
-    tuner = AutoTuneNet(
-        accelerator.unwrap_model(model), optimizer if inner is None else inner, total_steps, extras=extras, **options
-    )
+    tuner = AutoTuneNet(model, optimizer if inner is None else inner, total_steps, extras=extras, **options)
     return AcceleratedTuner(tuner, accelerator, optimizer)

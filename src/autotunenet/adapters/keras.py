@@ -21,6 +21,10 @@ _LOGGED = ("lr", "multiplier", "health", "rollbacks", "discarded_steps")
 """What goes into the logs of every epoch; the same names each time, for that is what Keras' CSVLogger wants."""
 
 
+_ELSEWHERE = ("replay", "extras", "modulate", "process_group")
+"""Options of loops and optimizers of torch."""
+
+
 class AutoTuneNetCallback(keras.callbacks.Callback):  # type: ignore[misc] # Keras has no types
     """Finds and adapts the lr of a Keras training, and brings the training back when it breaks.
 
@@ -76,7 +80,7 @@ class AutoTuneNetCallback(keras.callbacks.Callback):  # type: ignore[misc] # Ker
                 f"AutoTuneNetCallback needs Keras on PyTorch, and this is Keras on {keras.backend.backend()}; set the "
                 "environment variable KERAS_BACKEND=torch before keras is imported"
             )
-        check_options(type(self).__name__, options, without=("replay", "extras", "modulate"))
+        check_options(type(self).__name__, options, without=_ELSEWHERE)
         self.tuner: Tuner | None = None
         self._total_steps, self._monitor, self._backup = total_steps, monitor, backup
         self._saved = _SavedState(self)

@@ -13,7 +13,6 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CyclicLR
 
@@ -132,13 +131,14 @@ class AutoTuneNetCallback(Callback):
         assert self.tuner is not None
         assert self._counter is not None
         is_due, self._last_step = trainer.global_step > self._last_step, trainer.global_step
-        has_stepped = self._counter.has_stepped()
+        # A step that is skipped is so in all processes, but the loss may be no number in one of them alone.
+        has_stepped = self._counter.has_stepped() or (is_due and trainer.world_size > 1)
         loss = _loss_of(trainer, pl_module, outputs)
         if loss is None:  # a batch that the module has skipped
             return
         mean = self._losses.add(loss, has_stepped=has_stepped, is_due=is_due)
         if mean is not None:
-            self.tuner.step(_mean_of_processes(trainer, mean))
+            self.tuner.step(mean)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Let the tuner observe the metric to monitor."""
@@ -151,7 +151,7 @@ class AutoTuneNetCallback(Callback):
                 f"validation, but {', '.join(sorted(metrics)) or 'none at all'}; in validation_step call "
                 f"self.log({self._monitor!r}, ...)"
             )
-        self.tuner.observe(_mean_of_processes(trainer, metrics[self._monitor]))
+        self.tuner.observe(metrics[self._monitor])
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Keep the state for a checkpoint that is saved later, and let go of everything else."""
@@ -282,11 +282,3 @@ def _loss_of(trainer: Trainer, pl_module: LightningModule, outputs: Any) -> Any:
             f"AutoTuneNetCallback to see it; {type(pl_module).__name__}.training_step returned {outputs!r}"
         )
     return loss
-
-
-def _mean_of_processes(trainer: Trainer, value: Any) -> Any:
-    """Return a number that is the same in all processes, so that all tuners decide alike."""
-    if trainer.world_size == 1:
-        return value
-    tensor = torch.as_tensor(value, dtype=torch.float32, device=trainer.strategy.root_device).detach().clone()
-    return trainer.strategy.reduce(tensor, reduce_op="mean")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 from torch.optim import Optimizer
@@ -11,9 +11,13 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from autotunenet.adapters._copying import TreeCopier, are_finite, check_same, live_tree, params_of, restore_state
 from autotunenet.adapters._groups import check_training, set_train_mode, train_mode
+from autotunenet.adapters._ranks import ranks_of
 from autotunenet.adapters._values import GroupValues
 from autotunenet.state import check_keys
 from autotunenet.types import Stateful
+
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
 
 # Entries of a param group that belong to the user or to the user's scheduler. A restore leaves alone those of them
 # that are not tuned. All else in a group is the optimizer's own memory (Prodigy's d, schedule-free's k) and goes back.
@@ -57,6 +61,7 @@ class TorchRun(GroupValues):
             and schedulers of your own that only write ``group["lr"]`` leave none: say True, or else their writes are
             taken over. True without any scheduler: the groups keep your lr and only steps see the tuned one. False:
             values are always written into the groups.
+        process_group: Which processes train the model together, as in `autotunenet.AutoTuneNet`.
 
     Raises:
         ValueError: If a group has no entry for one of the names, or if lr has to be modulated and cannot be: the
@@ -88,9 +93,12 @@ class TorchRun(GroupValues):
         names: Iterable[str] = ("lr",),
         extras: Sequence[Stateful] = (),
         modulate: bool | None = None,
+        *,
+        process_group: Any = "auto",
     ) -> None:
         check_training(model, optimizer)
         self.model = model
+        self._ranks = ranks_of(model, params_of(optimizer), process_group)
         self._extras = tuple(extras)
         for extra in self._extras:
             if not isinstance(extra, Stateful):
@@ -167,8 +175,24 @@ class TorchRun(GroupValues):
         return tree
 
     def has_finite_weights(self) -> bool:
-        """Whether every parameter that is trained is a finite number."""
+        """Whether every parameter that is trained is a finite number, as far as this process holds it."""
         return are_finite(params_of(self.optimizer))
+
+    # -- other processes ---------------------------------------------------------------------------------------------
+
+    @property
+    def ranks(self) -> tuple[int, ...]:
+        """Global ranks of the processes that decide together."""
+        return self._ranks.numbers
+
+    @property
+    def process_group(self) -> ProcessGroup | None:
+        """Theirs; None where this one is alone."""
+        return self._ranks.group
+
+    def exchange(self, values: Sequence[float]) -> list[list[float]]:
+        """Return what each process has given, in the order of `ranks`. Every process has to call it."""
+        return self._ranks.exchange(values)
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
