@@ -92,6 +92,29 @@ class Manual(Regression):
         return loss if self.returns_loss else None
 
 
+class TwoOptimizers(Manual):
+    """One loss, and two optimizers for the halves of the weights."""
+
+    def __init__(self):
+        super().__init__()
+        self.halves = torch.nn.ParameterList(self.weight.detach().split(4))
+
+    def loss(self, batch):
+        inputs, targets = batch
+        return (inputs @ torch.cat([*self.halves]) - targets).square().mean()
+
+    def configure_optimizers(self):
+        return [torch.optim.SGD([half], lr=lr) for half, lr in zip(self.halves, (30.0, 15.0), strict=True)]
+
+    def training_step(self, batch):
+        loss = self.loss(batch)
+        self.manual_backward(loss)
+        for optimizer in self.optimizers():
+            optimizer.step()
+            optimizer.zero_grad()
+        return loss
+
+
 class TwoParts(pl.LightningModule):
     """Two optimizers, each with a loss and a tuner of its own."""
 

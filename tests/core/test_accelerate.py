@@ -130,9 +130,9 @@ def test_steps_that_the_gradient_scaler_skips_are_none():
             optimizer.zero_grad()
             num_skipped += optimizer.step_was_skipped
             num_batches += 1
-            assert (tuner.step(loss) is None) == optimizer.step_was_skipped
+            assert (tuner.step(loss) is None) == (optimizer.step_was_skipped and num_batches > 1)
     assert 0 < num_skipped < num_batches
-    assert tuner.history[-1].observation.step == num_batches - num_skipped
+    assert tuner.history[-1].observation.step == num_batches - num_skipped + 1  # the first call counts in any case
 
 
 def test_mixed_precision():
@@ -170,6 +170,15 @@ def test_a_validation_metric_is_observed_and_the_tuner_lets_go():
     assert run.tuner.metrics()["autotunenet/validation"] == 0.5
     run.tuner.close()
     prepare_tuner(run.accelerator, run.model, run.optimizer).close()
+
+
+def test_several_optimizers_for_one_loss_have_one_tuner():
+    accelerator, model = accelerator_of(), torch.nn.Linear(8, 1)
+    optimizers = [torch.optim.SGD([param], lr=lr) for param, lr in zip(model.parameters(), (0.2, 0.1), strict=True)]
+    model, *optimizers = accelerator.prepare(model, *optimizers)
+    tuner = prepare_tuner(accelerator, model, optimizers, launch=False)
+    tuner.run.set_hyperparams({"lr": 0.4})
+    assert [optimizer.param_groups[0]["lr"] for optimizer in optimizers] == [0.4, 0.2]
 
 
 def test_what_cannot_be_is_an_error():

@@ -115,7 +115,7 @@ def test_steps_that_a_gradient_scaler_skips_are_none(runs):
     plugin = runs.pl.plugins.MixedPrecision("16-mixed", "cpu", scaler)
     trainer = runs.fit(module, callback, count, plugins=[plugin], max_epochs=3)
     assert 0 < count.num_steps < trainer.global_step == 30
-    assert callback.tuner.history[-1].observation.step == count.num_steps
+    assert callback.tuner.history[-1].observation.step == count.num_steps + 1  # the first call counts in any case
 
 
 def test_a_loss_that_is_no_number_is_seen_although_every_step_is_skipped(runs):
@@ -158,9 +158,19 @@ def test_manual_optimization_has_to_return_its_loss(runs):
         runs.fit(module, runs.AutoTuneNetCallback(), max_epochs=1)
 
 
-def test_two_optimizers_are_refused_and_can_have_a_tuner_each(runs):
+def test_two_optimizers_for_one_loss_have_one_tuner(runs):
+    module, callback = runs.TwoOptimizers(), runs.AutoTuneNetCallback(one_loss=True)
+    trainer = runs.fit(module, callback)
+    assert trainer.global_step == 240  # Lightning counts the steps of both
+    assert 100 < callback.tuner.history[-1].observation.step <= 120
+    first, second = (optimizer.param_groups[0]["lr"] for optimizer in trainer.optimizers)
+    assert first == pytest.approx(2 * second)
+    assert all((half - 1).abs().max() < 0.1 for half in module.halves)
+
+
+def test_two_optimizers_with_a_loss_each_are_refused_and_can_have_a_tuner_each(runs):
     module = runs.TwoParts()
-    with pytest.raises(ValueError, match="this module has 2"):
+    with pytest.raises(ValueError, match="this module has 2 optimizers"):
         runs.fit(module, runs.AutoTuneNetCallback(), max_epochs=1)
     module = runs.TwoParts()
     runs.make_trainer().fit(module, runs.batches())

@@ -67,6 +67,13 @@ def test_a_checkpoint_of_the_end_goes_on_too(runs, tmp_path):
     assert after[-1].observation.step > 120
 
 
+def test_the_lr_finder_before_another_fit_takes_nothing_of_the_last_one(runs, tmp_path):
+    module, callback = runs.Regression(), runs.AutoTuneNetCallback()
+    trainer = runs.fit(module, callback)
+    runs.pl.tuner.Tuner(trainer).lr_find(module, runs.batches(), num_training=20, update_attr=False)
+    assert callback.state_dict() == {}
+
+
 def test_a_second_fit_is_a_new_training(runs):
     module, callback = runs.Regression(), runs.AutoTuneNetCallback()
     trainer = runs.fit(module, callback)

@@ -46,6 +46,7 @@ class KerasRun:
         self._users_lr = self.effective_lr
         if not self._users_lr > 0:
             raise ValueError(f"the optimizer's learning rate is {self._users_lr}; give it a positive one")
+        self._num_steps = self._count_steps()
 
     @property
     def users_lr(self) -> float:
@@ -58,15 +59,14 @@ class KerasRun:
         return float(self.optimizer.learning_rate.value.item())
 
     @property
-    def num_steps(self) -> int:
-        """Optimizer steps so far, skipped ones and micro-batches not counted; goes back with a rollback."""
-        iterations = self.optimizer.iterations  # a tensor where gradients are accumulated
-        return int(getattr(iterations, "value", iterations))
-
-    @property
     def num_micro_batches(self) -> int:
         """Batches whose gradients make one step."""
         return self.optimizer.gradient_accumulation_steps or 1
+
+    def took_step(self) -> bool:
+        """Whether the optimizer has stepped since this was last asked; a step that a loss scale skips is none."""
+        before, self._num_steps = self._num_steps, self._count_steps()
+        return self._num_steps != before  # less, where a rollback has taken the count back
 
     def get_hyperparams(self) -> dict[str, float]:
         """Read lr."""
@@ -133,7 +133,11 @@ class KerasRun:
             ValueError: If it is no state of this class.
         """
         check_keys(type(self).__name__, state_dict, ("users_lr",))
-        self._users_lr = state_dict["users_lr"]
+        self._users_lr, self._num_steps = state_dict["users_lr"], self._count_steps()
+
+    def _count_steps(self) -> int:
+        iterations = self.optimizer.iterations  # a tensor where gradients are accumulated
+        return int(getattr(iterations, "value", iterations))
 
     def _tree(self) -> dict[str, list[Tensor]]:
         lr = self.optimizer.learning_rate

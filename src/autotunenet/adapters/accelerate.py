@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, SupportsFloat
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from autotunenet import arguments
-from autotunenet.adapters._modulation import hooked
-from autotunenet.adapters._steps import StepCounter, StepLosses
+from autotunenet.adapters._micro_batches import MicroBatches
+from autotunenet.adapters._optimizers import hooked
 from autotunenet.autotune import AutoTuneNet
 from autotunenet.tuner import Tuner
 from autotunenet.types import Decision
@@ -24,19 +25,17 @@ _SHARDING = ("FSDP", "DEEPSPEED", "MEGATRON_LM", "TP", "XLA")
 class AcceleratedTuner:
     """A `Tuner` that knows which calls of `step` belong together, as `prepare_tuner` makes it.
 
-    The micro-batches of ``accelerator.accumulate`` make one step, whose loss is their mean, and a step that the
-    gradient scaler has skipped is none. All else is the tuner's: `history`, `observe`, `metrics`, `plot`, ...
+    The micro-batches of ``accelerator.accumulate`` make one step, whose loss is their mean. All else is the tuner's:
+    `history`, `observe`, `metrics`, `plot`, ...
 
     Args:
-        tuner: Of the model and the optimizer inside the prepared ones.
+        tuner: Of the prepared model and the optimizers.
         accelerator: Whose gradients are accumulated.
-        optimizer: The prepared optimizer.
     """
 
-    def __init__(self, tuner: Tuner, accelerator: Accelerator, optimizer: Optimizer) -> None:
+    def __init__(self, tuner: Tuner, accelerator: Accelerator) -> None:
         self.tuner = tuner
-        self._accelerator = accelerator
-        self._losses, self._counter = StepLosses(), StepCounter(optimizer)
+        self._accelerator, self._losses = accelerator, MicroBatches()
 
     def __getattr__(self, name: str) -> Any:
         if name == "tuner":  # in a copy that is being made
@@ -59,16 +58,8 @@ class AcceleratedTuner:
             TypeError: If `loss` is no number and holds none.
         """
         value = loss if isinstance(loss, Tensor) and loss.numel() == 1 else arguments.as_float(loss, "loss")
-        is_due = self._accelerator.sync_gradients
-        # A step that is skipped is so in all processes, but the loss may be no number in one of them alone.
-        has_stepped = self._counter.has_stepped() or (is_due and self._accelerator.num_processes > 1)
-        mean = self._losses.add(value, has_stepped=has_stepped, is_due=is_due)
+        mean = self._losses.add(value, is_due=self._accelerator.sync_gradients)
         return None if mean is None else self.tuner.step(mean, batch)
-
-    def close(self) -> None:
-        """Let go of model and optimizer. As `Tuner.close`."""
-        self._counter.close()
-        self.tuner.close()
 
     def state_dict(self) -> dict[str, Any]:
         """Return the tuner's state: ``accelerator.register_for_checkpointing(tuner)`` has it saved and loaded."""
@@ -82,7 +73,7 @@ class AcceleratedTuner:
 def prepare_tuner(
     accelerator: Accelerator,
     model: nn.Module,
-    optimizer: Optimizer,
+    optimizer: Optimizer | Sequence[Optimizer],
     total_steps: int | None = None,
     **options: Any,
 ) -> AcceleratedTuner:
@@ -94,7 +85,7 @@ def prepare_tuner(
     Args:
         accelerator: That has prepared them.
         model: As ``accelerator.prepare`` returned it.
-        optimizer: The same.
+        optimizer: The same; or a list of several that one loss trains.
         total_steps: Optimizer steps of the whole training, in one process, micro-batches not counted; None: not known.
         **options: Of `autotunenet.AutoTuneNet`. Snapshots hold the accelerator's gradient scaler as well.
 
@@ -132,7 +123,7 @@ def prepare_tuner(
             "replay trains one batch a step, and this accelerator accumulates the gradients of "
             f"{accelerator.gradient_accumulation_steps}; leave it out"
         )
-    inner = hooked(optimizer)
+    members = (optimizer,) if isinstance(optimizer, Optimizer) else optimizer
+    inner = [hooked(member) or member for member in members]
     extras = [*options.pop("extras", ()), *([] if accelerator.scaler is None else [accelerator.scaler])]
-    tuner = AutoTuneNet(model, optimizer if inner is None else inner, total_steps, extras=extras, **options)
-    return AcceleratedTuner(tuner, accelerator, optimizer)
+    return AcceleratedTuner(AutoTuneNet(model, inner, total_steps, extras=extras, **options), accelerator)

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from autotunenet.adapters._copying import on_cpu
 from autotunenet.adapters._keras_run import KerasRun, keras
+from autotunenet.adapters._micro_batches import MicroBatches
 from autotunenet.adapters._options import check_options
-from autotunenet.adapters._steps import StepLosses
 from autotunenet.autotune import AroundUsersLr, make_tuner
 from autotunenet.tuner import Tuner
 
@@ -86,9 +86,8 @@ class AutoTuneNetCallback(keras.callbacks.Callback):  # type: ignore[misc] # Ker
         self._saved = _SavedState(self)
         self._space, self._options = space, options
         self._run: KerasRun | None = None
-        self._losses = StepLosses()
-        self._num_waiting = 0  # micro-batches since the last step
-        self._num_steps = 0  # of the optimizer before this batch
+        self._losses = MicroBatches()
+        self._num_waiting = 0  # micro-batches since a step was due
         self._seen: list[Tensor] | None = None  # what compute_loss gives in this batch; None: between batches
         self._first_epoch: int | None = None
         self._loaded: dict[str, Any] = {}  # a state that waits for the first batch
@@ -115,7 +114,7 @@ class AutoTuneNetCallback(keras.callbacks.Callback):  # type: ignore[misc] # Ker
         if self._run is not None and self._run.optimizer is run.optimizer:  # whose lr the last training has landed
             run.set_hyperparams({"lr": self._run.users_lr})
         self._run, self._first_epoch, self._kept = None, None, {}
-        self._losses, self._num_waiting = StepLosses(), 0
+        self._losses, self._num_waiting = MicroBatches(), 0
         self.model.__dict__["compute_loss"] = self._noting(self.model.compute_loss)
         self._back_up("on_train_begin", logs)
 
@@ -128,19 +127,14 @@ class AutoTuneNetCallback(keras.callbacks.Callback):  # type: ignore[misc] # Ker
         """Make the tuner at the first batch: by then all that was saved has been loaded, by whichever callback."""
         if self._run is None:
             self._begin()
-        assert self._run is not None
-        self._num_steps, self._seen = self._run.num_steps, []
+        self._seen = []
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Let the tuner take note of the step, where this batch has completed one."""
         assert self.tuner is not None
         assert self._run is not None
-        has_stepped = self._run.num_steps != self._num_steps
-        self._num_waiting += 1
-        is_due = self._num_waiting >= self._run.num_micro_batches
-        if has_stepped or is_due:
-            self._num_waiting = 0
-        mean = self._losses.add(self._loss_of_batch(), has_stepped=has_stepped, is_due=is_due)
+        self._num_waiting = (self._num_waiting + 1) % self._run.num_micro_batches
+        mean = self._losses.add(self._loss_of_batch(), is_due=not self._num_waiting)
         if mean is not None:
             self.tuner.step(mean)
         self._back_up("on_train_batch_end", batch, logs)

@@ -17,8 +17,8 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CyclicLR
 
 from autotunenet.adapters._copying import on_cpu
+from autotunenet.adapters._micro_batches import MicroBatches
 from autotunenet.adapters._options import check_options
-from autotunenet.adapters._steps import StepCounter, StepLosses
 from autotunenet.autotune import AutoTuneNet
 from autotunenet.tuner import Tuner
 from autotunenet.types import Decision, Stateful
@@ -59,6 +59,8 @@ class AutoTuneNetCallback(Callback):
             (``trainer.estimated_stepping_batches``); where that is unknown, lr comes down on a plateau.
         monitor: A validation metric that the module logs, ``"val_loss"`` say, for the tuner to observe; the option
             `mode` tells which way it is better. None: the tuner sees the training loss alone.
+        one_loss: Whether several optimizers, under manual optimization, are all trained by the loss that
+            `training_step` returns: Muon for the matrices and AdamW for the rest, say, but not the two of a GAN.
         **options: Of `autotunenet.AutoTuneNet`, except `replay`, which is for loops of your own.
 
     Attributes:
@@ -67,9 +69,9 @@ class AutoTuneNetCallback(Callback):
 
     Raises:
         TypeError: If an option is unknown.
-        ValueError: When the training begins: if an option is out of its range, the module has more than one optimizer,
-            or the strategy shards the model. Later: if the metric to monitor is not logged, or `training_step` returns
-            no loss under manual optimization.
+        ValueError: When the training begins: if an option is out of its range, the module has several optimizers
+            without `one_loss`, or the strategy shards the model. Later: if the metric to monitor is not logged, or
+            `training_step` returns no loss under manual optimization.
 
     Example:
         >>> import lightning.pytorch as pl, torch
@@ -88,13 +90,15 @@ class AutoTuneNetCallback(Callback):
         True
     """
 
-    def __init__(self, total_steps: int | None = None, *, monitor: str | None = None, **options: Any) -> None:
+    def __init__(
+        self, total_steps: int | None = None, *, monitor: str | None = None, one_loss: bool = False, **options: Any
+    ) -> None:
         super().__init__()
         check_options(type(self).__name__, options, without=("replay",))
         self.tuner: Tuner | None = None
-        self._total_steps, self._monitor, self._options = total_steps, monitor, options
-        self._losses = StepLosses()
-        self._counter: StepCounter | None = None
+        self._total_steps, self._monitor, self._one_loss, self._options = total_steps, monitor, one_loss, options
+        self._is_training = False
+        self._losses = MicroBatches()
         self._first_step = 0  # optimizer steps of the trainer's before this tuner's first
         self._last_step = 0  # of the trainer's that are accounted for
         self._loaded: dict[str, Any] = {}  # a state that waits until the optimizer has its own
@@ -109,15 +113,16 @@ class AutoTuneNetCallback(Callback):
             self._kept, self._loaded = {}, {}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Make the tuner, now that optimizer and schedulers are there and have their saved states."""
-        optimizer = _only_optimizer(trainer)
-        self._first_step = self._loaded.get("first_step", trainer.global_step)
+        """Make the tuner, now that optimizers and schedulers are there and have their saved states."""
+        optimizers = _optimizers(trainer, self._one_loss)
+        self._first_step = self._loaded.get("first_step", _num_steps(trainer))
         self._last_step = trainer.global_step
-        self._losses, self._counter = StepLosses(), StepCounter(optimizer)
+        self._losses = MicroBatches()
         options = {"modulate": _is_scheduled(trainer), **self._options}
         options["extras"] = [*_extras(trainer), *options.get("extras", ())]
         options["sinks"] = [_LoggerSink(trainer), *options.get("sinks", ())]
-        self.tuner = AutoTuneNet(pl_module, optimizer, self._steps_to_go(trainer), **options)
+        self.tuner = AutoTuneNet(pl_module, optimizers, self._steps_to_go(trainer), **options)
+        self._is_training = True
         self._take_over()
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
@@ -129,14 +134,8 @@ class AutoTuneNetCallback(Callback):
     ) -> None:
         """Let the tuner take note of the step, where this micro-batch has completed one."""
         assert self.tuner is not None
-        assert self._counter is not None
         is_due, self._last_step = trainer.global_step > self._last_step, trainer.global_step
-        # A step that is skipped is so in all processes, but the loss may be no number in one of them alone.
-        has_stepped = self._counter.has_stepped() or (is_due and trainer.world_size > 1)
-        loss = _loss_of(trainer, pl_module, outputs)
-        if loss is None:  # a batch that the module has skipped
-            return
-        mean = self._losses.add(loss, has_stepped=has_stepped, is_due=is_due)
+        mean = self._losses.add(_loss_of(trainer, pl_module, outputs), is_due=is_due)
         if mean is not None:
             self.tuner.step(mean)
 
@@ -155,7 +154,7 @@ class AutoTuneNetCallback(Callback):
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Keep the state for a checkpoint that is saved later, and let go of everything else."""
-        if stage == "fit" and self.tuner is not None and self._counter is not None:
+        if stage == "fit" and self._is_training:
             self._kept = on_cpu(self.state_dict())
             self._let_go()
 
@@ -163,7 +162,7 @@ class AutoTuneNetCallback(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """Return what goes into a checkpoint of the trainer: nothing, as long as nothing has been trained."""
-        if self.tuner is None or self._loaded or self._kept:
+        if self.tuner is None or not self._is_training or self._loaded:
             return self._loaded or self._kept
         return {"first_step": self._first_step, "tuner": self.tuner.state_dict()}
 
@@ -178,19 +177,17 @@ class AutoTuneNetCallback(Callback):
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
+    def _let_go(self) -> None:
+        self._is_training = False
+        if self.tuner is not None:
+            self.tuner.close()
+
     def _steps_to_go(self, trainer: Trainer) -> int | None:
         if self._total_steps is not None:
             return self._total_steps
         estimate = trainer.estimated_stepping_batches  # -1 or infinite where it is unknown
         is_known = math.isfinite(estimate) and estimate > 0
         return max(int(estimate) - self._first_step, 1) if is_known else None
-
-    def _let_go(self) -> None:
-        if self.tuner is not None:
-            self.tuner.close()
-        if self._counter is not None:
-            self._counter.close()
-            self._counter = None
 
 
 class _LoggerSink:
@@ -223,27 +220,32 @@ class _LoggerSink:
     @property
     def _step(self) -> int:
         # Lightning logs the batch that has made step n at n - 1.
-        return max(self._trainer.global_step - 1, 0)
+        return max(_num_steps(self._trainer) - 1, 0)
 
 
-def _only_optimizer(trainer: Trainer) -> Optimizer:
-    """Return the optimizer of a training that a tuner can look after.
+def _optimizers(trainer: Trainer, one_loss: bool) -> list[Optimizer]:
+    """Return the optimizers of a training that a tuner can look after.
 
     Raises:
-        ValueError: If there is not exactly one, or the strategy shards it.
+        ValueError: If it cannot: there are several losses, or the strategy shards the model.
     """
     if trainer.strategy.restore_checkpoint_after_setup:
         raise ValueError(
             f"AutoTuneNetCallback needs the whole model in every process, and {type(trainer.strategy).__name__} shards "
             "it; train on one device or with strategy='ddp'"
         )
-    if len(trainer.optimizers) != 1:
+    if not trainer.optimizers or (len(trainer.optimizers) > 1 and not one_loss):
         raise ValueError(
-            f"AutoTuneNetCallback looks after one optimizer, and this module has {len(trainer.optimizers)}, which one "
-            "loss cannot judge. Where each has its own loss, make a tuner for each in on_train_start(), "
-            "AutoTuneNet(self.part, optimizer), and call its step(loss) in training_step() after optimizer.step()"
+            f"this module has {len(trainer.optimizers)} optimizers. Where the loss that training_step() returns trains "
+            "all of them, say AutoTuneNetCallback(one_loss=True). Where each has a loss of its own, make a tuner for "
+            "each in on_train_start(), AutoTuneNet(self.part, optimizer), and call its step(loss) in training_step()"
         )
-    return trainer.optimizers[0]
+    return trainer.optimizers
+
+
+def _num_steps(trainer: Trainer) -> int:
+    """Return the batches that have stepped: Lightning counts the steps of every optimizer."""
+    return trainer.global_step // len(trainer.optimizers)
 
 
 def _is_scheduled(trainer: Trainer) -> bool:
@@ -252,7 +254,7 @@ def _is_scheduled(trainer: Trainer) -> bool:
     It is made in `configure_optimizers`, so it is known by now. Torch's own traces would mislead: Lightning's LR finder
     leaves some as well.
     """
-    groups = trainer.optimizers[0].param_groups
+    groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
     return bool(trainer.lr_scheduler_configs) or any("initial_lr" in group for group in groups)
 
 
