@@ -135,6 +135,8 @@ def test_the_members_of_the_benchmark_are_listed(registry):
 
 
 def test_every_page_is_in_the_navigation():
-    navigation = text_of(ROOT / "mkdocs.yml")
+    navigation, start = text_of(ROOT / "mkdocs.yml"), text_of(ROOT / "docs" / "index.md")
     for page in (ROOT / "docs").glob("*.md"):
         assert f": {page.name}\n" in navigation, f"{page.name} is not in the nav of mkdocs.yml"
+        if page.name != "index.md":
+            assert f"]({page.name})" in start, f"docs/index.md does not lead to {page.name}"

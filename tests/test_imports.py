@@ -27,11 +27,11 @@ FLOORS = [
     {"adapters", "testing"},
     {"autotune", "watch"},
     {"adapters._options"},
-    {"adapters.accelerate", "adapters.keras", "adapters.lightning"},
+    {"adapters.accelerate", "adapters.keras", "adapters.lightning", "adapters.transformers"},
     {"cli"},
     {"__main__"},
 ]
-MAY_IMPORT_TORCH = {"adapters", "adapters.accelerate", "adapters.keras", "adapters.lightning"}
+MAY_IMPORT_TORCH = {"adapters", *(name for names in FLOORS for name in names if name.startswith("adapters."))}
 MAY_IMPORT_TORCH_INSIDE_FUNCTIONS = {"testing", "autotune", "sinks"}
 
 CORE = sorted((SRC / "autotunenet").rglob("*.py"))
@@ -150,14 +150,16 @@ def in_a_new_process(code):
     )
 
 
-OPTIONAL = ("torch", "scipy", "sklearn", "optuna", "matplotlib", "pandas", "rich", "tensorboard", "wandb", "mlflow")
-FRAMEWORKS = ("lightning", "accelerate", "keras")
+OPTIONAL = (
+    *("torch", "scipy", "sklearn", "optuna", "matplotlib", "pandas", "rich", "tensorboard", "wandb", "mlflow"),
+    *("transformers", "lightning", "accelerate", "keras"),
+)
 
 
 @pytest.mark.parametrize("module", ["autotunenet", "autotunenet.hpo, autotunenet.testing", "autotunenet.cli"])
 def test_the_core_comes_without_torch_and_without_what_only_some_need(module):
     done = in_a_new_process(
-        f"import {module}, sys; assert not {{{', '.join(map(repr, OPTIONAL + FRAMEWORKS))}}} & sys.modules.keys()"
+        f"import {module}, sys; assert not {{{', '.join(map(repr, OPTIONAL))}}} & sys.modules.keys()"
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
@@ -169,7 +171,7 @@ def test_importing_changes_nothing_for_others(tmp_path):
         "import logging, random, sys\n"
         "before = sys.excepthook, random.getstate(), list(logging.root.handlers), logging.root.level\n"
         "import autotunenet, autotunenet.adapters.pytorch, autotunenet.adapters.accelerate\n"
-        f"assert not set({FRAMEWORKS}) & sys.modules.keys()\n"
+        f"assert not {set(OPTIONAL) - {'torch'}} & sys.modules.keys()\n"
         "assert before == (sys.excepthook, random.getstate(), logging.root.handlers, logging.root.level)\n"
         "assert os.listdir('.') == []\n"
     )

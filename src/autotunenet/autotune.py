@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import weakref
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from autotunenet import arguments
 from autotunenet.attribution import Attribution
@@ -118,7 +118,7 @@ def make_tuner(
     launch: bool | Launch | None = True,
     bayesian: bool = True,
     attribution: bool | Attribution | None = True,
-    land: bool = True,
+    land: bool | Literal["always"] = True,
     rewarm: bool = True,
     backoff: float = 0.25,
     accumulation: bool = True,
@@ -138,7 +138,7 @@ def make_tuner(
         bayesian: Whether to move away from the plan on evidence.
         attribution: Whether to find out after an alarm whose fault it was, or the `Attribution` that does it.
         land: Whether lr comes down at the end, or on a plateau where the end is not known. An LR scheduler of the
-            user's takes its place, from when it is there.
+            user's takes its place, from when it is there; ``"always"``: on top of it, where it never comes down.
         rewarm: Whether lr warms up again, from a half, after a change of the data.
         backoff: Factor on lr after a rollback that found the same lr in force, in (0, 1); compounds. A quarter, as the
             launch keeps it from an lr that failed.
@@ -176,13 +176,16 @@ def make_controller(
     total_steps: int | None = None,
     *,
     bayesian: bool = True,
-    land: bool = True,
+    land: bool | Literal["always"] = True,
     rewarm: bool = True,
     seed: int = 0,
     run: TrainingRun | None = None,
 ) -> Controller:
     """Return AutoTuneNet's controller: a plan, and the Bayesian one on top of it. The arguments are `make_tuner`'s."""
-    plan = _YieldingCruise(run, total_steps=total_steps, land=land, **({} if rewarm else {"warmth": 1.0}))
+    if land not in (True, False, "always"):
+        raise ValueError(f"land must be True, False or 'always', got {land!r}")
+    schedule = None if land == "always" else run
+    plan = _YieldingCruise(schedule, total_steps=total_steps, land=bool(land), **({} if rewarm else {"warmth": 1.0}))
     return Bayesian(tuple(space), prior=plan, seed=seed) if bayesian else plan
 
 
