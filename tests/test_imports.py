@@ -17,7 +17,7 @@ FLOORS = [
     {"hpo", "sinks", "views", "surrogates", "launch_losses"},
     {"launch_search"},
     {"attribution", "controllers", "guards", "launch", "monitors", "snapshots"},
-    {"agreement", "arguments", "reasons", "reporting"},
+    {"agreement", "arguments", "reasons", "reporting", "step_losses"},
     {"way_back"},
     {"replaying"},
     {"trial"},

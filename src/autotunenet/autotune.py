@@ -32,7 +32,7 @@ _TUNERS: weakref.WeakKeyDictionary[Any, tuple[weakref.ref[Tuner], weakref.ref[To
 
 def AutoTuneNet(  # noqa: N802 - the product's name
     model: nn.Module,
-    optimizer: Optimizer,
+    optimizer: Optimizer | Sequence[Optimizer],
     total_steps: int | None = None,
     *,
     space: Mapping[str, Dimension] | None = None,
@@ -55,8 +55,10 @@ def AutoTuneNet(  # noqa: N802 - the product's name
     that.
 
     Args:
-        model: What is trained.
-        optimizer: Any optimizer with param groups.
+        model: What is trained. A tuner that is made later for some of the same weights closes this one: going back,
+            each would undo the other's work.
+        optimizer: Any optimizer with param groups. Or a list of several that one loss trains, such as Muon for the
+            matrices and AdamW for the rest: one factor applies to all of them, and every group's ratio is kept.
         total_steps: Optimizer steps of the whole training, discarded ones included; None: not known.
         space: What may be tuned, within which bounds: a `SearchSpace`, or a dict that one can be made of. None: lr,
             from 1e-7 to 1e7 times the optimizer's; a saved state brings its own bounds along then.
@@ -89,11 +91,10 @@ def AutoTuneNet(  # noqa: N802 - the product's name
     >>> loss.item() < 0.01
     True
     """
-    from autotunenet.adapters._groups import check_training
+    from autotunenet.adapters._optimizers import members_of
     from autotunenet.adapters.pytorch import TorchRun
 
-    check_training(model, optimizer)
-    _refuse_second(optimizer)
+    _refuse_second(members_of(model, optimizer))
     named = ("lr",) if space is None else arguments.as_space(space)
     run = TorchRun(model, optimizer, names=named, extras=extras, modulate=modulate, process_group=process_group)
     try:
@@ -101,7 +102,9 @@ def AutoTuneNet(  # noqa: N802 - the product's name
     except BaseException:
         run.close()  # a traceback may keep it alive
         raise
-    _TUNERS[optimizer] = weakref.ref(tuner), weakref.ref(run)
+    _take_over(run)
+    for member in run.optimizers:
+        _TUNERS[member] = weakref.ref(tuner), weakref.ref(run)
     return tuner
 
 
@@ -118,6 +121,7 @@ def make_tuner(
     land: bool | Literal["always"] = True,
     rewarm: bool = True,
     backoff: float = 0.25,
+    accumulation: bool = True,
     seed: int = 0,
     **options: Any,
 ) -> Tuner:
@@ -138,6 +142,7 @@ def make_tuner(
         rewarm: Whether lr warms up again, from a half, after a change of the data.
         backoff: Factor on lr after a rollback that found the same lr in force, in (0, 1); compounds. A quarter, as the
             launch keeps it from an lr that failed.
+        accumulation: As in `Tuner`: whether calls of ``step`` with no optimizer step between them count as one.
         seed: Seed of the controller.
         **options: Of `Tuner`: replay, mode, monitor, guard, snapshot_every, ...
 
@@ -161,6 +166,7 @@ def make_tuner(
         launch=Launch(total_steps=total_steps) if launch is True else arguments.as_part("launch", launch, Launch),
         attribution=arguments.as_part("attribution", attribution, Attribution),
         backoff=backoff,
+        accumulation=accumulation,
         **{"guard": chain(max_delta(1.0), within(space)), **options},
     )
 
@@ -233,14 +239,11 @@ def _around(lr: float) -> Float:
     return Float(lr / _REACH, lr * _REACH, log=True)
 
 
-def _refuse_second(optimizer: Any) -> None:
-    """Refuse an optimizer that a tuner still holds: two would write over each other's values."""
+def _refuse_second(optimizers: Sequence[Any]) -> None:
+    """Refuse optimizers one of which a tuner still holds: two would write over each other's values."""
 
     def is_held() -> bool:
-        if optimizer not in _TUNERS:
-            return False
-        tuner, run = _TUNERS[optimizer]
-        return tuner() is not None and (live := run()) is not None and not live.is_closed
+        return any(_live(optimizer) for optimizer in optimizers)
 
     if is_held():
         gc.collect()  # one that is only waiting to be collected holds nothing
@@ -249,3 +252,22 @@ def _refuse_second(optimizer: Any) -> None:
                 "this optimizer has a tuner already, and two would write over each other's lr; close() that one first, "
                 "or make the model and the optimizer anew, as for a run from the start"
             )
+
+
+def _take_over(run: TorchRun) -> None:
+    """Close the tuners that hold weights of a new run: of another part of the model they would not."""
+    for tuner, other in filter(None, map(_live, list(_TUNERS))):
+        if name := run.shared_with(other):
+            tuner.close(
+                f"a tuner that was made later holds {name} too, and going back each would undo the other's work. "
+                "Give each the part of the model that its optimizers train, AutoTuneNet(model.part, optimizer); where "
+                "one loss trains all, give one tuner all of them, AutoTuneNet(model, [optimizer, another])"
+            )
+
+
+def _live(optimizer: Any) -> tuple[Tuner, TorchRun] | None:
+    """Return the tuner that holds an optimizer, and its run; None: there is none, or it has been closed."""
+    if optimizer not in _TUNERS:
+        return None
+    tuner, run = _TUNERS[optimizer][0](), _TUNERS[optimizer][1]()
+    return None if tuner is None or run is None or run.is_closed else (tuner, run)

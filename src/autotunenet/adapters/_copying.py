@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
+from autotunenet.adapters._optimizers import Optimizers
+
 
 class TreeCopier:
     """Collects the tensor copies of whole trees, then runs them at once.
@@ -88,37 +90,41 @@ def _shards(tensor: Tensor) -> tuple[Any, ...] | None:
     return (tensor.placements, local(tensor).shape) if hasattr(tensor, "placements") else None
 
 
-def params_of(optimizer: Optimizer) -> list[Tensor]:
-    """Return the parameters of all groups."""
-    return [param for group in optimizer.param_groups for param in group["params"]]
-
-
 def are_finite(tensors: list[Tensor]) -> bool:
     """Whether every number that this process holds of the tensors is finite. Waits for an accelerator."""
     return all(bool(torch.isfinite(local(tensor)).all()) for tensor in tensors)
 
 
-def live_tree(model: nn.Module, optimizer: Optimizer, is_kept: Callable[[str], bool]) -> dict[str, Any]:
+def live_tree(model: nn.Module, optimizers: Optimizers, is_kept: Callable[[str], bool]) -> dict[str, Any]:
     """Return the live state as nested dicts and lists that share its tensors; of the groups, the entries `is_kept`.
 
+    A compiled module gives the names of the module inside, so that a state of the one goes to the other.
+
     Raises:
-        ValueError: If the model still has lazy parameters.
+        ValueError: If parameters or buffers have no values: of lazy modules, or on the meta device.
     """
     model = _unwrapped(model)
-    tensors: dict[str, Tensor] = {f"param.{k}": v for k, v in model.named_parameters()}
-    tensors.update({f"buffer.{k}": v for k, v in model.named_buffers()})
+    tensors: dict[str, Tensor] = {f"param.{_plain(k)}": v for k, v in model.named_parameters()}
+    tensors.update({f"buffer.{_plain(k)}": v for k, v in model.named_buffers()})
     for name, tensor in tensors.items():
         if nn.parameter.is_lazy(tensor):
             raise ValueError(f"{name} is lazy: run one forward pass before the tuner is made")
+        if tensor.is_meta:
+            raise ValueError(f"{name} is on the meta device and has no values: load or make them before the tuner")
     known = {id(tensor) for tensor in tensors.values()}
-    params = params_of(optimizer)
     return {
         "model": tensors,
         # What the optimizer trains beside the model, for example a criterion's own parameters.
-        "others": [param for param in params if id(param) not in known],
-        "optimizer": [optimizer.state.get(param, {}) for param in params],
-        "groups": [{k: v for k, v in group.items() if is_kept(k)} for group in optimizer.param_groups],
+        "others": [param for param in optimizers.params() if id(param) not in known],
+        "optimizer": [owner.state.get(param, {}) for owner, param in optimizers.owned_params()],
+        # What an optimizer remembers for all parameters together.
+        "shared": [{k: v for k, v in o.state.items() if not isinstance(k, Tensor)} for o in optimizers.members],
+        "groups": [{k: v for k, v in group.items() if is_kept(k)} for group in optimizers.groups],
     }
+
+
+def _plain(name: str) -> str:
+    return name.replace("_orig_mod.", "")
 
 
 def _unwrapped(model: nn.Module) -> nn.Module:
@@ -176,3 +182,11 @@ def restore_state(optimizer: Optimizer, param: Tensor, saved: dict[str, Any], co
     for key in live.keys() - saved.keys():
         del live[key]
     live.update(copier.copy(saved, live))
+
+
+def restore_shared(optimizer: Any, saved: dict[str, Any], copier: TreeCopier) -> None:
+    """Do the same with what the optimizer remembers for all parameters together."""
+    live = {key: value for key, value in optimizer.state.items() if not isinstance(key, Tensor)}
+    for key in live.keys() - saved.keys():
+        del optimizer.state[key]
+    optimizer.state.update(copier.copy(saved, live))
