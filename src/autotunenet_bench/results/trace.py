@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from autotunenet.types import Action, Decision
-from autotunenet_bench.types import Event
+
+if TYPE_CHECKING:  # with torch, which takes seconds to import
+    from autotunenet_bench.types import Event
 
 
 @dataclass(frozen=True, slots=True)
