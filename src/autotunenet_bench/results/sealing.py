@@ -9,7 +9,7 @@ import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 SEALED = ("spec.json", "events.jsonl")
 """Files of a run that never change after its end."""
@@ -49,8 +49,8 @@ def seals_in(details: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     files = details.get("files")
     if not isinstance(files, Mapping):
         return {}
-    seals = {name: files.get(name) for name in SEALED}
-    return {name: dict(seal) for name, seal in seals.items()} if all(map(_is_seal, seals.values())) else {}
+    seals = {name: dict(seal) for name in SEALED if _is_seal(seal := files.get(name))}
+    return seals if len(seals) == len(SEALED) else {}
 
 
 def seal_fault(path: Path, seal: Mapping[str, Any]) -> str:
@@ -79,5 +79,5 @@ def has_sealed_sizes(folder: Path, seals: Mapping[str, Mapping[str, Any]]) -> bo
         return False
 
 
-def _is_seal(value: Any) -> bool:
+def _is_seal(value: Any) -> TypeGuard[Mapping[str, Any]]:
     return isinstance(value, Mapping) and isinstance(value.get("bytes"), int) and isinstance(value.get("sha256"), str)

@@ -91,12 +91,15 @@ class RunFolder:
         state: State = self.details().get("state", "missing")
         return state if state in get_args(State) else "missing"
 
-    def is_done(self) -> bool:
+    def is_done(self, details: Mapping[str, Any] | None = None) -> bool:
         """Return whether the run came to its end: its status says so, and its files have the sizes that they had then.
 
         Of a run of before sizes were kept, the first and the last row of the events must be there.
+
+        Args:
+            details: What `details` has returned a moment ago; None: it is read.
         """
-        details = self.details()
+        details = self.details() if details is None else details
         if details.get("state") != "done":
             return False
         seals = seals_in(details)

@@ -86,7 +86,7 @@ class Trace:
 
     Attributes:
         spec: The resolved run spec (``spec.json``): task, regime, controller, seed, data and so on, as plain values.
-        environment: Versions that the run was begun with, by name.
+        environment: What the run was begun with, by name: versions, the processor, and the GPU where it had one.
         initial_val: Validation metrics before the first step.
         initial_hyperparams: In force at the first step.
         epochs: In order; fewer than ``spec["num_epochs"]`` while `finished` is false.
@@ -185,7 +185,7 @@ class Trace:
             raise ValueError("the events of a run must begin with a 'start' row; this run has none")
         return cls(
             spec=spec,
-            environment=start["environment"],
+            environment=_environment(start),
             initial_val=start["val"],
             initial_hyperparams=start["hyperparams"],
             epochs=epochs,
@@ -202,6 +202,13 @@ class Trace:
 
 
 _MEND = "remove the run's folder to run it again"
+
+
+def _environment(start: Event) -> dict[str, Any]:
+    """Return what the run was begun with; of a run on a GPU also its name and the version of CUDA."""
+    device = start.get("device")
+    graphics = {"gpu": device.get("name"), "cuda": device.get("cuda")} if isinstance(device, Mapping) else {}
+    return {**start["environment"], **{name: value for name, value in graphics.items() if value is not None}}
 
 
 def _which(number: int, kind: Any) -> str:
