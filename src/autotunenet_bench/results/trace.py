@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
@@ -168,7 +169,7 @@ class Trace:
                     _require(event["val"], "loss")
                     start, flops = event, _flops(event)
                 elif kind == "decision":
-                    decisions.append(Decision.from_record(event))
+                    decisions.append(_decision(event, decisions))
                 elif kind == "trigger":
                     trigger = Trigger(event["epoch"], event["step"], event["description"])
                 elif kind == "epoch":
@@ -211,6 +212,16 @@ def _environment(start: Event) -> dict[str, Any]:
     return {**start["environment"], **{name: value for name, value in graphics.items() if value is not None}}
 
 
+def _decision(event: Event, before: Sequence[Decision]) -> Decision:
+    """Return a decision. Values that are equal to the last ones are the same object: a run may hold thousands."""
+    last = before[-1].applied if before else {}
+    for name in ("in_force", "proposed", "applied"):
+        if event[name] == last:
+            event[name] = last
+        last = event[name]
+    return Decision.from_record(event)
+
+
 def _which(number: int, kind: Any) -> str:
     return f"here row {number} is {kind!r}; {_MEND}"
 
@@ -230,7 +241,9 @@ def _epoch_record(event: Event, due: int) -> EpochRecord:
     plain = [field.name for field in fields(EpochRecord) if field.name not in (*_CLOCK, "passes")]
     clock = {name: event["clock"][name] for name in _CLOCK}
     passes = event["passes"] if "passes" in event else event["step"]
-    return EpochRecord(**{name: event[name] for name in plain}, **clock, passes=passes)
+    values = {name: event[name] for name in plain}
+    values["losses"] = array("d", values["losses"])  # a fourth of the memory of a list, with equal numbers in it
+    return EpochRecord(**values, **clock, passes=passes)
 
 
 _CLOCK = ("train_seconds", "eval_seconds", "control_seconds")
