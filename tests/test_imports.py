@@ -27,11 +27,11 @@ FLOORS = [
     {"adapters", "testing"},
     {"autotune", "watch"},
     {"adapters._options"},
-    {"adapters.transformers"},
+    {"adapters.accelerate", "adapters.keras", "adapters.lightning", "adapters.transformers"},
     {"cli"},
     {"__main__"},
 ]
-MAY_IMPORT_TORCH = {"adapters", "adapters.transformers"}
+MAY_IMPORT_TORCH = {"adapters", *(name for names in FLOORS for name in names if name.startswith("adapters."))}
 MAY_IMPORT_TORCH_INSIDE_FUNCTIONS = {"testing", "autotune", "sinks"}
 
 CORE = sorted((SRC / "autotunenet").rglob("*.py"))
@@ -152,7 +152,7 @@ def in_a_new_process(code):
 
 OPTIONAL = (
     *("torch", "scipy", "sklearn", "optuna", "matplotlib", "pandas", "rich", "tensorboard", "wandb", "mlflow"),
-    *("transformers",),
+    *("transformers", "lightning", "accelerate", "keras"),
 )
 
 
@@ -170,7 +170,8 @@ def test_importing_changes_nothing_for_others(tmp_path):
         f"import os; os.chdir({str(tmp_path)!r})\n"
         "import logging, random, sys\n"
         "before = sys.excepthook, random.getstate(), list(logging.root.handlers), logging.root.level\n"
-        "import autotunenet, autotunenet.adapters.pytorch\n"
+        "import autotunenet, autotunenet.adapters.pytorch, autotunenet.adapters.accelerate\n"
+        f"assert not {set(OPTIONAL) - {'torch'}} & sys.modules.keys()\n"
         "assert before == (sys.excepthook, random.getstate(), logging.root.handlers, logging.root.level)\n"
         "assert os.listdir('.') == []\n"
     )

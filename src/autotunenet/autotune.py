@@ -15,7 +15,7 @@ from autotunenet.launch import Launch
 from autotunenet.snapshots import Scope, SnapshotBuffer
 from autotunenet.space import Dimension, Float, SearchSpace
 from autotunenet.tuner import Tuner
-from autotunenet.types import ScheduledRun, Stateful, TrainingRun
+from autotunenet.types import RatedRun, ScheduledRun, Stateful, TrainingRun
 
 if TYPE_CHECKING:
     from torch import nn
@@ -98,7 +98,7 @@ def AutoTuneNet(  # noqa: N802 - the product's name
     named = ("lr",) if space is None else arguments.as_space(space)
     run = TorchRun(model, optimizer, names=named, extras=extras, modulate=modulate, process_group=process_group)
     try:
-        tuner = make_tuner(run, _AroundUsersLr(run) if space is None else space, total_steps, **options)
+        tuner = make_tuner(run, AroundUsersLr(run) if space is None else space, total_steps, **options)
     except BaseException:
         run.close()  # a traceback may keep it alive
         raise
@@ -205,7 +205,7 @@ class _YieldingCruise(Cruise):
         self._land = value
 
 
-class _AroundUsersLr(SearchSpace):
+class AroundUsersLr(SearchSpace):
     """The default space: lr, within decades of the one that a run was made with.
 
     A run that goes on from a saved state knows the lr that the first one was made with, and not only the one that was
@@ -215,7 +215,7 @@ class _AroundUsersLr(SearchSpace):
         ValueError: If that lr is not above 0.
     """
 
-    def __init__(self, run: TorchRun) -> None:
+    def __init__(self, run: RatedRun) -> None:
         if run.users_lr <= 0:
             raise ValueError(
                 "the optimizer's lr is 0 in every group; give it a positive one, or give a search space. Where a tuner "

@@ -14,7 +14,7 @@ import torch
 from pydantic import BaseModel, ValidationError
 from torch.optim import Optimizer
 
-from autotunenet.files import is_plain_name, locked, parse_json, write_atomically
+from autotunenet.files import locked
 from autotunenet_bench.config import (
     ConfigError,
     Departure,
@@ -26,6 +26,7 @@ from autotunenet_bench.config import (
     expand,
 )
 from autotunenet_bench.config.compute import Compute
+from autotunenet_bench.config.stored import stored_config
 from autotunenet_bench.controllers.base import ControllerConfig
 from autotunenet_bench.data import DataSource
 from autotunenet_bench.environment import is_other
@@ -34,19 +35,20 @@ from autotunenet_bench.report import ReportPaths, write_report
 from autotunenet_bench.results import ResultStore, RunFolder, Trace
 from autotunenet_bench.results.checks import check_spec
 from autotunenet_bench.results.store import CUT_OFF
+from autotunenet_bench.results.suite_file import (
+    CHECKSUMS,
+    SUITE_FILE,
+    damaged,
+    kept_checksums,
+    note_checksums,
+    read_suite_file,
+    write_suite_file,
+)
 from autotunenet_bench.types import DataInfo, Horizon, TaskData
 
 
 class NoRunsError(ValueError):
     """A report was asked for where there are no runs."""
-
-
-class SuiteFileError(ValueError):
-    """A folder's ``suite.json`` cannot be read."""
-
-
-SUITE_FILE = "suite.json"
-"""Names the runs that a folder's report is about; older runs of other settings may lie beside them."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +145,7 @@ def run_suite(
                 store.folder(spec).clear()
         plan = make_plan(specs, store, num_workers)
         on_plan(plan)
-        _write_suite_file(folder, config, name, departure, specs)
+        _write_suite_file(folder, config, name, departure, plan)
         failed = run_cells(
             plan.pending,
             root=folder,
@@ -152,6 +154,7 @@ def run_suite(
             num_threads=config.num_threads,
             on_update=on_update,
         )
+        note_checksums(folder)
         return rebuild_report(folder, {failure.run_id: failure.message for failure in failed})
 
 
@@ -363,32 +366,27 @@ def _write_suite_file(
     config: RunConfig | SuiteConfig,
     name: str,
     departure: Departure | None,
-    specs: Sequence[RunSpec],
+    plan: Plan,
 ) -> None:
     about: dict[str, Any] = {"title": config.title or name, "description": config.description or ""}
     if experiment := getattr(config, "experiment", None):
         about["experiment"] = experiment.model_dump(mode="json")
     if departure and departure != Departure():
         about["departure"] = departure.model_dump(mode="json", exclude_defaults=True)
-    about["runs"] = [spec.run_id for spec in specs]
-    write_atomically(folder / SUITE_FILE, json.dumps(about, indent=2) + "\n")
+    about["config"] = stored_config(config)
+    about["runs"] = [spec.run_id for spec in plan.specs]
+    pending = {spec.run_id for spec in plan.pending}
+    about[CHECKSUMS] = kept_checksums(folder, (name for name in about["runs"] if name not in pending))
+    write_suite_file(folder, about)
 
 
 def _read_suite_file(folder: Path) -> dict[str, Any]:
-    path = folder / SUITE_FILE
-    if not path.exists():
-        return {}
-    fault = "it must hold an object with texts and a list of run ids"
+    about = read_suite_file(folder)
     try:
-        about = parse_json(path.read_bytes())
-        if isinstance(about, dict) and _is_sound(about):
-            return about | _read_models(about)
+        return about | _read_models(about)
     except ValidationError as error:
         fault = f"its {error.title.lower()} has {error.error_count()} wrong or missing keys"
-    except ValueError as error:
-        fault = str(error)
-    mend = "run the config again, which writes it anew, or remove it to report every run in the folder"
-    raise SuiteFileError(f"{path}: this file is damaged ({fault}); {mend}")
+        raise damaged(folder / SUITE_FILE, fault) from error
 
 
 def _read_models(about: dict[str, Any]) -> dict[str, BaseModel]:
@@ -398,14 +396,3 @@ def _read_models(about: dict[str, Any]) -> dict[str, BaseModel]:
         for key, model in models.items()
         if about.get(key) is not None
     }
-
-
-def _is_sound(about: dict[str, Any]) -> bool:
-    runs = about.get("runs", [])
-    texts = [about.get("title", ""), about.get("description", "")]
-    # A run id is the name of a folder here, and no path that leads elsewhere.
-    return (
-        isinstance(runs, list)
-        and all(isinstance(text, str) for text in [*texts, *runs])
-        and all(map(is_plain_name, runs))
-    )

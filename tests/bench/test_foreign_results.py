@@ -25,7 +25,8 @@ from autotunenet_bench.report.sections import changed, event_words
 from autotunenet_bench.report.verdicts import judge
 from autotunenet_bench.results import RunFolder
 from autotunenet_bench.results.store import CUT_OFF
-from autotunenet_bench.suite import SuiteFileError, read_results
+from autotunenet_bench.results.suite_file import SuiteFileError
+from autotunenet_bench.suite import read_results
 
 EVIL = "evil_of_a_test:Class"
 DATA = {"name": "digits", "source": "a test", "num_train": 80, "num_val": 20, "sha256": "ab" * 32}

@@ -69,6 +69,22 @@ def test_each_may_have_its_own_scheduler(scheduled):
     assert run.has_schedule
 
 
+def test_only_the_groups_of_the_one_that_steps_are_lent_a_value():
+    """What it costs is linear in the number of optimizers, of which there may be one for every parameter."""
+    model = new_model()
+    optimizers = [torch.optim.SGD([param], lr=0.1) for param in model.parameters()]
+    run, seen = TorchRun(model, optimizers, modulate=True), []
+    run.set_hyperparams({"lr": 0.4})
+    for optimizer in optimizers:
+        optimizer.register_step_pre_hook(lambda *_: seen.append([o.param_groups[0]["lr"] for o in optimizers]))
+    for active in (False, True):
+        run.override_schedule(active)
+        for optimizer in optimizers:
+            optimizer.step()
+        assert seen == [[0.4 if i == stepping else 0.1 for i in range(4)] for stepping in range(4)]
+        seen.clear()
+
+
 def test_a_run_of_several_holds_the_contract_of_adapters():
     def make():
         model = new_model()

@@ -77,6 +77,15 @@ def _fits(source: Tensor, target: Any) -> bool:
     )
 
 
+def on_cpu(tree: Any) -> Any:
+    """Return a tree whose tensors are in the host's memory."""
+    if isinstance(tree, dict):
+        return {key: on_cpu(value) for key, value in tree.items()}
+    if isinstance(tree, list | tuple):
+        return type(tree)([on_cpu(value) for value in tree])
+    return tree.cpu() if isinstance(tree, Tensor) else tree
+
+
 def local(tensor: Tensor) -> Tensor:
     """Return what this process holds of a tensor, in the same memory, detached: all, or its shard of a DTensor.
 

@@ -110,7 +110,7 @@ class Modulation:
         setting = self._settings[name]
         if self._is_overridden(name):
             return setting.value  # also where a scheduler has just given the groups other bases
-        base = self.optimizers.groups[self._references[name]].get(BASES[name])
+        base = self.optimizers.group(self._references[name]).get(BASES[name])
         if base is None or type(base) is not float:
             base = self.base(name)
         return setting.value if base == setting.base else setting.effective(name, base)
@@ -140,15 +140,15 @@ class Modulation:
         """Return the base of a group, by default of the one that speaks for all."""
         index = self._references[name] if index is None else index
         known = self._bases[name]
-        for group in self.optimizers.groups[len(known) :]:  # added by add_param_group
-            known.append(self._live_base(name, group, None))
-        return self._live_base(name, self.optimizers.groups[index], known[index])
+        for i in range(len(known), len(self.optimizers)):  # added by add_param_group
+            known.append(self._live_base(name, self.optimizers.group(i), None))
+        return self._live_base(name, self.optimizers.group(index), known[index])
 
     def effective(self, name: str) -> float:
         """Return what the next step will use in the group that speaks for all."""
         self.settle()
         index = self._references[name]
-        group, setting = self.optimizers.groups[index], self._settings[name]
+        group, setting = self.optimizers.group(index), self._settings[name]
         if self._is_overridden(name):
             return self._override(name, index)
         if isinstance(entry := _entry(group, name)[1], Tensor) and setting.value != setting.base:
@@ -174,15 +174,17 @@ class Modulation:
         if self._loans:
             _settle(self._loans)
 
-    def _lend(self) -> None:
+    def _lend(self, member: int) -> None:
+        """Lend the scaled values to the groups of one optimizer."""
         # Never on top of a loan: not after a step that raised, nor where a step calls the step of its base class.
         self.settle()
         for name, setting in self._settings.items():
             if self._is_overridden(name) or setting.value != setting.base:
-                for i, group in enumerate(self.optimizers.groups):
-                    self._lend_to(name, setting, i, group)
+                for i in self.optimizers.indices_of(member):
+                    self._lend_to(name, setting, i)
 
-    def _lend_to(self, name: str, setting: _Setting, index: int, group: ParamGroup) -> None:
+    def _lend_to(self, name: str, setting: _Setting, index: int) -> None:
+        group = self.optimizers.group(index)
         entry, old = _entry(group, name)
         if isinstance(old, Tensor):
             # torch gives the groups one and the same tensor, where lr is given once for all of them.
@@ -196,23 +198,23 @@ class Modulation:
         group[entry] = type(before)((value, *before[1:])) if entry == "betas" else value
         self._loans.append(_Loan(group, entry, before, group[entry], 0))
 
-    def _before_step(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any] | None:
+    def _before_step(self, member: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any] | None:
         self._has_stepped = True
-        self._lend()
+        self._lend(member)
         closure = args[1] if len(args) > 1 else kwargs.get("closure")
         if not self._loans or not callable(closure):
             return None
         # The user's code sees the scheduler's values, and where it raises they are back already.
-        lending = self._around(closure)
+        lending = self._around(closure, member)
         if len(args) > 1:
             return (args[0], lending, *args[2:]), kwargs
         return args, {**kwargs, "closure": lending}
 
-    def _around(self, closure: Callable[..., Any]) -> Callable[..., Any]:
+    def _around(self, closure: Callable[..., Any], member: int) -> Callable[..., Any]:
         def lending(*args: Any, **kwargs: Any) -> Any:
             self.settle()
             loss = closure(*args, **kwargs)
-            self._lend()
+            self._lend(member)
             return loss
 
         return lending
@@ -234,11 +236,19 @@ class Modulation:
                     "another TorchRun modulates the lr of this optimizer already, for a scheduler or in a launch, and "
                     "two would multiply; close() that one first, or the tuner that it belongs to"
                 )
-        me = weakref.ref(self)  # the optimizers must not keep a tuner alive that its user has dropped
+        handles: list[RemovableHandle] = []
+        for member, optimizer in enumerate(optimizers):
+            handles += self._register_on(member, optimizer)
+        self._finalizer = weakref.finalize(self, _release, handles, self._loans)
+        self._finalizer.atexit = False
+
+    def _register_on(self, member: int, optimizer: Optimizer) -> list[RemovableHandle]:
+        # The optimizer must not keep a tuner alive that its user has dropped.
+        me = _MODULATIONS[optimizer] = weakref.ref(self)
 
         def before(_: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any] | None:
             live = me()
-            return None if live is None else live._before_step(args, kwargs)
+            return None if live is None else live._before_step(member, args, kwargs)
 
         def after(*_: Any) -> None:
             live = me()
@@ -247,17 +257,11 @@ class Modulation:
 
         # A compiled step would bake the values in and be compiled again for every new one.
         disable: Any = torch.compiler.disable
-        before, after_step = disable(before), disable(after)
-        handles: list[RemovableHandle] = []
-        for optimizer in optimizers:
-            _MODULATIONS[optimizer] = me
-            handles += [
-                optimizer.register_step_pre_hook(before),
-                optimizer.register_step_post_hook(after_step),
-                optimizer.register_state_dict_pre_hook(after),
-            ]
-        self._finalizer = weakref.finalize(self, _release, handles, self._loans)
-        self._finalizer.atexit = False
+        return [
+            optimizer.register_step_pre_hook(disable(before)),
+            optimizer.register_step_post_hook(disable(after)),
+            optimizer.register_state_dict_pre_hook(after),
+        ]
 
     @property
     def _is_closed(self) -> bool:

@@ -28,6 +28,7 @@ class Optimizers:
     def __init__(self, members: Iterable[Optimizer]) -> None:
         self.members = tuple(members)
         self._order: list[tuple[int, int]] = []  # of each group: its member, and its index there
+        self._indices: list[list[int]] = []  # of each member: where its groups are in that order
 
     @property
     def groups(self) -> list[ParamGroup]:
@@ -36,9 +37,27 @@ class Optimizers:
             return self.members[0].param_groups
         return [self.members[i].param_groups[j] for i, j in self.order()]
 
+    def group(self, index: int) -> ParamGroup:
+        """Return the group at an index, without a look at all others."""
+        if len(self.members) == 1:
+            return self.members[0].param_groups[index]
+        member, own_index = (self._order if index < len(self._order) else self.order())[index]
+        return self.members[member].param_groups[own_index]
+
+    def indices_of(self, member: int) -> Iterable[int]:
+        """Return where the groups of one optimizer are, for its index among all."""
+        if len(self.members) == 1:
+            return range(len(self.members[0].param_groups))
+        self.order()
+        return self._indices[member]
+
+    def __len__(self) -> int:
+        """Return the number of groups."""
+        return sum(len(member.param_groups) for member in self.members)
+
     def order(self) -> list[tuple[int, int]]:
         """Return of each group the index of its optimizer, and its own index there."""
-        if len(self._order) != sum(len(member.param_groups) for member in self.members):
+        if len(self._order) != len(self):
             self.put_in_order(self._order)
         return self._order
 
@@ -47,6 +66,7 @@ class Optimizers:
         live = [(i, j) for i, member in enumerate(self.members) for j in range(len(member.param_groups))]
         known = [(i, j) for i, j in first if (i, j) in live]
         self._order = known + [place for place in live if place not in known]
+        self._indices = [[k for k, (i, _) in enumerate(self._order) if i == m] for m in range(len(self.members))]
 
     def check_order(self, order: Iterable[Sequence[int]]) -> None:
         """Refuse the order of other optimizers.

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from autotunenet.adapters._groups import base_value
-from autotunenet.adapters._modulation import hooked
+from autotunenet.adapters._optimizers import hooked
 from autotunenet.adapters._options import check_options
 from autotunenet.adapters._trainer_loss import LossSource, OutputLoss, TrainerLoss
 from autotunenet.adapters._trainer_state import checkpoint_folder, load_tuner, save_tuner, why_none

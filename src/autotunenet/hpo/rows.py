@@ -59,7 +59,7 @@ def from_line(line: bytes) -> Row:
         row = parse_json(line)
     except ValueError as error:  # text that is not UTF-8 is such an error, too
         raise ValueError("it is not JSON") from error
-    if not isinstance(row, dict) or row.get("row") not in KINDS:
+    if not isinstance(row, dict) or not isinstance(row.get("row"), str) or row["row"] not in KINDS:
         raise ValueError(f"it is no object with a key 'row' that says {', '.join(sorted(KINDS))}")
     return row
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from autotunenet.files import is_plain_name
 from autotunenet.hpo import JournalError, Trial
 from autotunenet_bench.config import HpoConfig
 from autotunenet_bench.hpo.folder import HPO_FILE, HpoAbout, HpoFileError, SearchEntry, read_about, read_trials
@@ -17,6 +16,7 @@ from autotunenet_bench.references import importing_nothing
 from autotunenet_bench.report.departure import departure_words
 from autotunenet_bench.report.hpo import Goal, HpoReportPaths, SearchRun, Study, write_hpo_report
 from autotunenet_bench.results import RunFolder, Trace
+from autotunenet_bench.results.suite_file import is_folder_name
 from autotunenet_bench.suite import reportable
 
 
@@ -111,7 +111,7 @@ def _traces(folder: Path, runs: tuple[SearchRun, ...], faults: dict[str, str]) -
     found: dict[str, Trace] = {}
     for name in names:
         try:
-            if not is_plain_name(name):
+            if not is_folder_name(name):
                 raise ValueError("this is no name of a run")
             found[name] = reportable(RunFolder(folder / name))
         except (OSError, ValueError) as error:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from autotunenet.types import Action, Decision
 from autotunenet_bench.results.checks import check_row
-from autotunenet_bench.types import Event
+
+if TYPE_CHECKING:  # with torch, which takes seconds to import
+    from autotunenet_bench.types import Event
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +88,7 @@ class Trace:
 
     Attributes:
         spec: The resolved run spec (``spec.json``): task, regime, controller, seed, data and so on, as plain values.
-        environment: Versions that the run was begun with, by name.
+        environment: What the run was begun with, by name: versions, the processor, and the GPU where it had one.
         initial_val: Validation metrics before the first step.
         initial_hyperparams: In force at the first step.
         epochs: In order; fewer than ``spec["num_epochs"]`` while `finished` is false.
@@ -171,7 +174,7 @@ class Trace:
                     _require(event["val"], "loss")
                     start, flops = event, _flops(event)
                 elif kind == "decision":
-                    decisions.append(Decision.from_record(event))
+                    decisions.append(_decision(event, decisions))
                 elif kind == "trigger":
                     trigger = _trigger(event, trigger)
                 elif kind == "epoch":
@@ -186,7 +189,7 @@ class Trace:
             raise ValueError("the events of a run must begin with a 'start' row; this run has none")
         return cls(
             spec=spec,
-            environment=start["environment"],
+            environment=_environment(start),
             initial_val=start["val"],
             initial_hyperparams=start["hyperparams"],
             epochs=epochs,
@@ -203,6 +206,23 @@ class Trace:
 
 
 _MEND = "remove the run's folder to run it again"
+
+
+def _environment(start: Event) -> dict[str, Any]:
+    """Return what the run was begun with; of a run on a GPU also its name and the version of CUDA."""
+    device = start.get("device")
+    graphics = {"gpu": device.get("name"), "cuda": device.get("cuda")} if isinstance(device, Mapping) else {}
+    return {**start["environment"], **{name: value for name, value in graphics.items() if value is not None}}
+
+
+def _decision(event: Event, before: Sequence[Decision]) -> Decision:
+    """Return a decision. Values that are equal to the last ones are the same object: a run may hold thousands."""
+    last = before[-1].applied if before else {}
+    for name in ("in_force", "proposed", "applied"):
+        if event[name] == last:
+            event[name] = last
+        last = event[name]
+    return Decision.from_record(event)
 
 
 def _which(number: int, kind: Any) -> str:
@@ -230,7 +250,9 @@ def _epoch_record(event: Event, before: EpochRecord | None) -> EpochRecord:
     plain = [field.name for field in fields(EpochRecord) if field.name not in (*_CLOCK, "passes")]
     clock = {name: event["clock"][name] for name in _CLOCK}
     passes = event["passes"] if "passes" in event else event["step"]
-    return EpochRecord(**{name: event[name] for name in plain}, **clock, passes=passes)
+    values = {name: event[name] for name in plain}
+    values["losses"] = array("d", values["losses"])  # a fourth of the memory of a list, with equal numbers in it
+    return EpochRecord(**values, **clock, passes=passes)
 
 
 _CLOCK = ("train_seconds", "eval_seconds", "control_seconds")
