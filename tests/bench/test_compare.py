@@ -238,7 +238,7 @@ def write_folder(folder, one, *, states=None):
 def epoch_row(epoch):
     clock = dict.fromkeys(("train_seconds", "eval_seconds", "control_seconds"), 0.0)
     fields = {name: getattr(epoch, name) for name in ("epoch", "step", "passes", "losses", "val", "hyperparams")}
-    return {"event": "epoch", **fields, "clock": clock}
+    return {"event": "epoch", **fields, "losses": list(epoch.losses), "clock": clock}
 
 
 def invoke(*arguments):
