@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,7 +13,7 @@ import torch
 from pydantic import BaseModel, ValidationError
 from torch.optim import Optimizer
 
-from autotunenet.files import locked, write_atomically
+from autotunenet.files import write_atomically
 from autotunenet_bench.config import (
     ConfigError,
     Departure,
@@ -29,9 +28,11 @@ from autotunenet_bench.config.compute import Compute
 from autotunenet_bench.controllers.base import ControllerConfig
 from autotunenet_bench.data import DataSource
 from autotunenet_bench.environment import is_other
-from autotunenet_bench.executors import CellUpdate, run_cells
+from autotunenet_bench.executors import CellUpdate, Executor, run_cells
+from autotunenet_bench.executors.base import num_cores
 from autotunenet_bench.report import ReportPaths, write_report
 from autotunenet_bench.results import ResultStore, RunFolder, Trace
+from autotunenet_bench.results.claims import Claims
 from autotunenet_bench.results.store import CUT_OFF
 from autotunenet_bench.types import DataInfo, Horizon, TaskData
 
@@ -42,6 +43,10 @@ class NoRunsError(ValueError):
 
 class SuiteFileError(ValueError):
     """A folder's ``suite.json`` cannot be read."""
+
+
+class RunsInUseError(RuntimeError):
+    """Runs were to be thrown away that another process is working on."""
 
 
 SUITE_FILE = "suite.json"
@@ -59,6 +64,7 @@ class Plan:
         num_other_environment: How many of the finished runs were made with other versions than are installed now.
         num_workers: Processes that share the work.
         num_threads: Threads of each of them.
+        is_remote: Whether they are on other machines.
     """
 
     specs: Sequence[RunSpec]
@@ -67,6 +73,7 @@ class Plan:
     num_other_environment: int
     num_workers: int
     num_threads: int
+    is_remote: bool = False
 
     @property
     def num_reused(self) -> int:
@@ -76,7 +83,7 @@ class Plan:
     @property
     def is_crowded(self) -> bool:
         """Whether the runs will have more threads than there are cores, and so wait for each other."""
-        return bool(self.pending) and self.num_workers * self.num_threads > num_cores()
+        return bool(self.pending) and not self.is_remote and self.num_workers * self.num_threads > num_cores()
 
 
 @dataclass(frozen=True)
@@ -109,11 +116,15 @@ def run_suite(
     name: str = "suite",
     departure: Departure | None = None,
     num_workers: int | None = None,
+    executor: Executor | None = None,
     fresh: bool = False,
     on_plan: Callable[[Plan], None] = lambda plan: None,
     on_update: Callable[[CellUpdate], None] = lambda update: None,
 ) -> SuiteResult:
     """Run what a config asks for and is not finished yet, and write the report.
+
+    Any number of calls, in processes of any machines that see the same folder, share the work: none does a run that
+    another one is doing, and each ends when all runs are finished, with the whole report.
 
     Args:
         config: From `load_config`, or made in Python.
@@ -122,6 +133,7 @@ def run_suite(
         name: Heading of the report when the config has no title.
         departure: What a command line has put over the config, for the report to tell.
         num_workers: Processes; None: as many as the cores allow.
+        executor: What the runs are done with, from `make_executor`; None: processes of this machine.
         fresh: Whether to throw finished runs of this config away and do them again.
         on_plan: Called once, before the first run starts.
         on_update: Called whenever a run makes progress.
@@ -129,29 +141,49 @@ def run_suite(
     Raises:
         DataError: If the data of a task cannot be had.
         ConfigError: If a regime or controller does not fit the length of the runs.
-        FolderInUseError: If another process is working in `folder`.
+        RunsInUseError: If `fresh` is asked for and another process works on one of the runs.
         OSError: If `folder` cannot be made, or the disk is full.
         KeyboardInterrupt: After the workers have stopped; finished runs stay and are reused the next time.
     """
     specs = resolve(config, source)
     folder.mkdir(parents=True, exist_ok=True)
-    with locked(folder):
-        store = ResultStore(folder)
-        if fresh:
-            for spec in specs:
-                store.folder(spec).clear()
-        plan = make_plan(specs, store, num_workers)
-        on_plan(plan)
-        _write_suite_file(folder, config, name, departure, specs)
-        failed = run_cells(
-            plan.pending,
-            root=folder,
-            source=source,
-            num_workers=plan.num_workers,
-            num_threads=config.num_threads,
-            on_update=on_update,
-        )
+    claims = Claims(folder)
+    if fresh:
+        _throw_away(specs, ResultStore(folder), claims)
+    plan = make_plan(specs, ResultStore(folder), num_workers, executor)
+    on_plan(plan)
+    about = _about(config, name, departure, specs)
+    with claims.hold_soon(SUITE_FILE):
+        _write_suite_file(folder, about)
+    failed = run_cells(
+        plan.pending,
+        root=folder,
+        source=source,
+        num_workers=plan.num_workers,
+        num_threads=config.num_threads,
+        on_update=on_update,
+        executor=executor,
+    )
+    with claims.hold_soon(SUITE_FILE):
+        _write_suite_file(folder, about)  # again: another suite may have been begun in this folder meanwhile
         return rebuild_report(folder, {failure.run_id: failure.message for failure in failed})
+
+
+def _throw_away(specs: Sequence[RunSpec], store: ResultStore, claims: Claims) -> None:
+    """Remove runs.
+
+    Raises:
+        RunsInUseError: If another process works on one of them; then none is removed.
+    """
+    active = claims.active()
+    held = [active[spec.run_id] for spec in specs if spec.run_id in active and not active[spec.run_id].is_abandoned]
+    if held:
+        raise RunsInUseError(
+            f"{store.root}: --fresh would throw away a run that {held[0]} is working on; wait for it, or stop it first"
+        )
+    for spec in specs:
+        with claims.hold_soon(spec.run_id):
+            store.folder(spec).clear()
 
 
 def rebuild_report(folder: Path, known_failures: Mapping[str, str] | None = None) -> SuiteResult:
@@ -331,7 +363,9 @@ def _horizon(spec: RunSpec, data: TaskData) -> Horizon:
     return Horizon(num_epochs=spec.num_epochs, steps_per_epoch=len(data.train))
 
 
-def make_plan(specs: Sequence[RunSpec], store: ResultStore, num_workers: int | None = None) -> Plan:
+def make_plan(
+    specs: Sequence[RunSpec], store: ResultStore, num_workers: int | None = None, executor: Executor | None = None
+) -> Plan:
     """Return what is left to do, and by how many processes."""
     done = {spec.run_id for spec in specs if store.folder(spec).is_done()}
     pending = [spec for spec in specs if spec.run_id not in done]
@@ -339,33 +373,24 @@ def make_plan(specs: Sequence[RunSpec], store: ResultStore, num_workers: int | N
     begun = [(spec, next(store.folder(spec).events(), {})) for spec in specs if spec.run_id in done]
     num_other = sum(is_other(event.get("environment"), spec.packages) for spec, event in begun)
     threads = max((spec.num_threads for spec in pending), default=1)
-    workers = num_workers or max(1, num_cores() // threads)
-    return Plan(specs, pending, num_resumed, num_other, max(1, min(workers, len(pending))), threads)
+    workers = num_workers or (executor.default_workers(threads) if executor else max(1, num_cores() // threads))
+    workers = max(1, min(workers, len(pending)))
+    return Plan(specs, pending, num_resumed, num_other, workers, threads, executor is not None and executor.is_remote)
 
 
-def num_cores() -> int:
-    """Return how many cores this process may run on, by its affinity where the system tells that.
-
-    A share of CPU time that a container is held to (a cgroup quota) is not looked at.
-    """
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def _write_suite_file(
-    folder: Path,
-    config: RunConfig | SuiteConfig,
-    name: str,
-    departure: Departure | None,
-    specs: Sequence[RunSpec],
-) -> None:
+def _about(
+    config: RunConfig | SuiteConfig, name: str, departure: Departure | None, specs: Sequence[RunSpec]
+) -> dict[str, Any]:
+    """Return what ``suite.json`` says."""
     about: dict[str, Any] = {"title": config.title or name, "description": config.description or ""}
     if experiment := getattr(config, "experiment", None):
         about["experiment"] = experiment.model_dump(mode="json")
     if departure and departure != Departure():
         about["departure"] = departure.model_dump(mode="json", exclude_defaults=True)
-    about["runs"] = [spec.run_id for spec in specs]
+    return about | {"runs": [spec.run_id for spec in specs]}
+
+
+def _write_suite_file(folder: Path, about: Mapping[str, Any]) -> None:
     write_atomically(folder / SUITE_FILE, json.dumps(about, indent=2) + "\n")
 
 
