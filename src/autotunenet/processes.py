@@ -68,7 +68,7 @@ class Starter:
         """Return a running process. Workers inherit a blocked SIGINT, and must unblock it once they can bear it."""
         process: BaseProcess = self._context.Process(target=target, args=args)
         with ExitStack() as stack:
-            stack.enter_context(_environment(self._environment))
+            stack.enter_context(variables_set(self._environment))
             stack.enter_context(_blocked_interrupts())
             if not self._needs_main:
                 stack.enter_context(_hidden_main())
@@ -239,7 +239,8 @@ def _python_path() -> str:
 
 
 @contextmanager
-def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+def variables_set(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables while in here, also for processes that are started."""
     saved = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:
