@@ -42,7 +42,7 @@ def execute(
         # Inside, because importing torch takes seconds, in which Ctrl-C must not end in a traceback.
         from autotunenet_bench.config import ConfigError, HpoConfig, HpoSetConfig
         from autotunenet_bench.data import DataError, DataSource
-        from autotunenet_bench.executors import ProgressDisplay
+        from autotunenet_bench.executors import ExecutorError, ProgressDisplay
         from autotunenet_bench.suite import RunsInUseError, run_suite
 
         try:
@@ -75,7 +75,7 @@ def execute(
                 )
         except ConfigError as error:
             refuse(f"{error}\n{count(len(error.problems), 'problem')}; nothing was run.")
-        except (DataError, RunsInUseError) as error:
+        except (DataError, ExecutorError, RunsInUseError) as error:
             refuse(str(error))
         show_result(result)
 

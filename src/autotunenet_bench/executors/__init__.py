@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-from autotunenet_bench.executors.base import CellFailure, CellUpdate, Executor, Limits
+from autotunenet_bench.executors.base import CellFailure, CellUpdate, Executor, ExecutorError, Limits
 from autotunenet_bench.executors.progress import ProgressDisplay
 from autotunenet_bench.executors.running import run_cells
 
@@ -14,6 +14,7 @@ __all__ = [
     "CellFailure",
     "CellUpdate",
     "Executor",
+    "ExecutorError",
     "Limits",
     "ProgressDisplay",
     "make_executor",

@@ -14,6 +14,10 @@ MAX_TRIES = 2
 """How often a cell is begun whose process dies under it."""
 
 
+class ExecutorError(RuntimeError):
+    """An executor cannot do what it is for; no fault of a cell."""
+
+
 class CellSpec(Protocol):
     """What an executor needs of a run spec. It must also be picklable."""
 

@@ -3,39 +3,44 @@
 from __future__ import annotations
 
 import logging
-import pickle
 import socket
 import time
-import uuid
 from collections import deque
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 from autotunenet.processes import interrupts, summarize, variables_set
-from autotunenet_bench.executors.base import CellFailure, CellSpec, Job, Left, Limits, UpdateSink, num_cores
-from autotunenet_bench.executors.cell import CellEnd, do_cell, record_failure, record_interruption
+from autotunenet_bench.executors.base import (
+    CellFailure,
+    CellSpec,
+    ExecutorError,
+    Job,
+    Left,
+    Limits,
+    UpdateSink,
+    num_cores,
+)
+from autotunenet_bench.executors.cell import CellEnd, record_failure, record_interruption
 from autotunenet_bench.executors.following import Follower
+from autotunenet_bench.executors.sending import Parcel, StoreNotSharedError, marked, run_parcel
 
 MAX_RETRIES = 2
 """How often Ray begins a task anew whose process or node was lost."""
 
 LOOK_SECONDS = 0.25
 STOP_SECONDS = 5.0
+CONNECT_SECONDS = 5.0
 OBJECT_STORE_BYTES = 100_000_000
 """Of a cluster of our own. Cells hand back a few words; Ray takes no less than 80 MB."""
 
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
 """Ray otherwise sends usage statistics to a server of its makers, and warns of a change to come."""
 
-MARKER_SECONDS = 5.0
-"""How long a node looks for the results; directories of network file systems come late."""
 
-
-class StoreNotSharedError(RuntimeError):
-    """A node of the cluster does not see the folder of the results."""
+class ClusterNotFoundError(ExecutorError):
+    """There is no cluster at the address."""
 
 
 class RayExecutor:
@@ -74,7 +79,7 @@ class RayExecutor:
         """Return how many runs of so many threads the cluster has CPUs for, at least 1.
 
         Raises:
-            ConnectionError: If there is no cluster at the address.
+            ClusterNotFoundError: If there is no cluster at the address.
         """
         if self._address is None and not self._ray.is_initialized():
             return max(1, num_cores() // num_threads)
@@ -86,11 +91,11 @@ class RayExecutor:
 
         Raises:
             StoreNotSharedError: If a node does not see the folder of the results.
-            ConnectionError: If there is no cluster at the address.
+            ClusterNotFoundError: If there is no cluster at the address.
             KeyboardInterrupt: On Ctrl-C, after all tasks were cancelled.
         """
         self._connect(num_cpus=job.num_workers * job.num_threads)
-        with interrupts() as interrupted, _marker(job.root) as marker:
+        with interrupts() as interrupted, marked(job.root) as marker:
             return _Tasks(self._ray, job, self._limits, marker, Follower(job.root, specs, on_update)).run(
                 specs, interrupted
             )
@@ -115,7 +120,11 @@ class RayExecutor:
                     **quiet,
                 )
             else:
-                self._ray.init(address=self._address, **quiet)
+                _check_address(self._address)
+                try:
+                    self._ray.init(address=self._address, **quiet)
+                except ConnectionError as error:
+                    raise _not_found(self._address, error) from error
         self._is_ours = True
 
 
@@ -135,7 +144,7 @@ class _Tasks:
             options["num_gpus"] = limits.gpus
         if limits.memory_bytes:
             options["memory"] = limits.memory_bytes
-        self._task = ray.remote(**options)(run_task)
+        self._task = ray.remote(**options)(run_parcel)
 
     def run(self, specs: Sequence[CellSpec], interrupted: Connection) -> Left:
         waiting = deque(specs)
@@ -156,7 +165,7 @@ class _Tasks:
         return self._left
 
     def _submit(self, spec: CellSpec) -> None:
-        task = self._task.options(name=spec.run_id).remote(self._job, pickle.dumps(spec), self._marker)
+        task = self._task.options(name=spec.run_id).remote(Parcel.packed(self._job, spec, self._marker))
         self._running[task] = spec
 
     def _finish(self, spec: CellSpec, task: Any) -> None:
@@ -226,33 +235,23 @@ class _Tasks:
             time.sleep(0.05)
 
 
-def run_task(job: Job, pickled_spec: bytes, marker: Path) -> CellEnd:
-    """Run one cell on a node of the cluster; the function of the tasks.
+def _check_address(address: str) -> None:
+    """Look whether anybody listens: Ray itself would try for five minutes, and fill the screen with warnings.
 
     Raises:
-        StoreNotSharedError: If the folder of the results is not seen here.
+        ClusterNotFoundError: If nobody does.
     """
-    from threadpoolctl import threadpool_limits
-
-    deadline = time.monotonic() + MARKER_SECONDS
-    while not marker.exists():
-        if time.monotonic() > deadline:
-            raise StoreNotSharedError(
-                f"the node {socket.gethostname()} does not see {job.root} as the machine does that began this; results "
-                "must go to a folder that all nodes share under the same path, which --out can name"
-            )
-        time.sleep(0.1)
-    with threadpool_limits(job.num_threads):
-        return do_cell(job.run_cell, pickle.loads(pickled_spec), job.root, job.source, lambda event: None)
-
-
-@contextmanager
-def _marker(root: Path) -> Iterator[Path]:
-    """Make a file in the folder of the results, by which a node knows that it sees the same folder."""
-    root.mkdir(parents=True, exist_ok=True)
-    path = root / f".seen-{uuid.uuid4().hex}"
-    path.touch()
+    host, _, port = address.rpartition(":")
+    if "/" in address or not host or not port.isdecimal():  # "auto", "ray://host:port": Ray knows what to do
+        return
     try:
-        yield path
-    finally:
-        path.unlink(missing_ok=True)
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
+    except OSError as error:
+        raise _not_found(address, error) from error
+
+
+def _not_found(address: str, error: Exception) -> ClusterNotFoundError:
+    return ClusterNotFoundError(
+        f"there is no Ray cluster at {address} ({summarize(error)}); `ray start --head` begins one and names its address, "
+        "and without --address one is made on this machine"
+    )
