@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,7 +66,15 @@ def run_bench_cell(spec: RunSpec, root: Path, source: DataSource, on_event: Even
             run(spec, source, folder, on_event)
 
 
-def do_cell(run_cell: RunCell, spec: Any, root: Path, source: Any, on_event: EventSink) -> CellEnd:
+def do_cell(
+    run_cell: RunCell,
+    spec: Any,
+    root: Path,
+    source: Any,
+    on_event: EventSink,
+    *,
+    is_stopped: Callable[[], bool] = lambda: False,
+) -> CellEnd:
     """Run a cell, whatever it raises; what it prints goes to its folder.
 
     Args:
@@ -75,6 +83,8 @@ def do_cell(run_cell: RunCell, spec: Any, root: Path, source: Any, on_event: Eve
         root: Folder of the results.
         source: Handed to `run_cell`.
         on_event: Told of its events.
+        is_stopped: Whether this process is being ended from outside: then what is raised is passed on, for it is no
+            failure of the cell.
     """
     from autotunenet_bench.results.claims import ClaimedElsewhereError
 
@@ -87,6 +97,8 @@ def do_cell(run_cell: RunCell, spec: Any, root: Path, source: Any, on_event: Eve
     except ClaimedElsewhereError as error:
         return CellEnd("held", str(error))  # and its files are another's
     except BaseException as error:  # SystemExit too: a run may not end its process without a word
+        if is_stopped():
+            raise
         end = CellEnd("failed", summarize(error), traceback.format_exc())
     finally:
         trim_memory()  # or the next process that wants it finds none

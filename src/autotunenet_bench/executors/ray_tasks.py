@@ -252,6 +252,6 @@ def _check_address(address: str) -> None:
 
 def _not_found(address: str, error: Exception) -> ClusterNotFoundError:
     return ClusterNotFoundError(
-        f"there is no Ray cluster at {address} ({summarize(error)}); `ray start --head` begins one and names its address, "
-        "and without --address one is made on this machine"
+        f"there is no Ray cluster at {address} ({summarize(error)}); `ray start --head` begins one and names its "
+        "address, and without --address one is made on this machine"
     )

@@ -7,7 +7,7 @@ import socket
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,8 +43,8 @@ class Parcel:
         return cls(tuple(filter(None, sys.path)), pickle.dumps((job, spec)), marker)
 
 
-def run_parcel(parcel: Parcel) -> CellEnd:
-    """Run a cell where it was sent to.
+def run_parcel(parcel: Parcel, is_stopped: Callable[[], bool] = lambda: False) -> CellEnd:
+    """Run a cell where it was sent to; `is_stopped` as for `do_cell`.
 
     Raises:
         StoreNotSharedError: If the folder of the results is not seen here.
@@ -55,7 +55,7 @@ def run_parcel(parcel: Parcel) -> CellEnd:
     _await(parcel.marker)
     job, spec = pickle.loads(parcel.content)
     with threadpool_limits(job.num_threads):
-        return do_cell(job.run_cell, spec, job.root, job.source, lambda event: None)
+        return do_cell(job.run_cell, spec, job.root, job.source, lambda event: None, is_stopped=is_stopped)
 
 
 @contextmanager

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
+import re
+import shutil
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -88,9 +90,18 @@ class SlurmExecutor:
         """
         with interrupts() as interrupted, marked(job.root) as marker:
             follower = Follower(job.root, specs, on_update)
-            return _Jobs(self._submitit, self._scheduler(job), job, marker, follower, self.is_remote).run(
-                specs, interrupted
+            jobs = _Jobs(
+                self._submitit,
+                self._scheduler(job),
+                job,
+                marker=marker,
+                follower=follower,
+                queues_by_itself=self.is_remote,
             )
+            left = jobs.run(specs, interrupted)
+        if not left.failures:  # else what the jobs have printed may tell more
+            shutil.rmtree(job.root / JOBS_FOLDER, ignore_errors=True)
+        return left
 
     def close(self) -> None:
         """Do nothing: no job outlives `run`."""
@@ -118,24 +129,28 @@ class SlurmExecutor:
 
 
 class ResumableCell:
-    """What a job does. Submitit asks for its `checkpoint` when the job is to end, and queues that again."""
+    """What a job does. Submitit asks for its `checkpoint` when the job is to end, queues that again, and exits."""
+
+    def __init__(self) -> None:
+        self._is_stopped = False
 
     def __call__(self, parcel: Parcel) -> CellEnd:
         """Run the cell, from its checkpoint if it has one."""
-        return run_parcel(parcel)
+        return run_parcel(parcel, lambda: self._is_stopped)
 
     def checkpoint(self, parcel: Parcel) -> Any:
         """Return what goes on in a new job: the same, since the run keeps its own checkpoint after every epoch."""
         from submitit.helpers import DelayedSubmission
 
-        return DelayedSubmission(self, parcel)
+        self._is_stopped = True
+        return DelayedSubmission(ResumableCell(), parcel)
 
 
 class _Jobs:
     """The jobs of one call."""
 
     def __init__(
-        self, submitit: Any, scheduler: Any, job: Job, marker: Path, follower: Follower, queues_by_itself: bool
+        self, submitit: Any, scheduler: Any, job: Job, *, marker: Path, follower: Follower, queues_by_itself: bool
     ) -> None:
         self._submitit = submitit
         self._scheduler = scheduler
@@ -176,8 +191,8 @@ class _Jobs:
         try:
             end: CellEnd = submitted.result()
         except self._submitit.core.utils.FailedJobError as error:  # an error that is not the cell's
-            if StoreNotSharedError.__name__ in str(error):
-                raise StoreNotSharedError(str(error).strip().splitlines()[-1]) from None
+            if told := re.search(rf"{StoreNotSharedError.__name__}: (.*)", str(error)):
+                raise StoreNotSharedError(told[1]) from None
             self._fail(spec, f"the job failed ({summarize(error)})", str(error))
         except self._submitit.core.utils.UncompletedJobError:
             self._try_again(spec, f"the job {submitted.job_id} ended without a result ({submitted.state})")
