@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,6 @@ import torch
 from pydantic import BaseModel, ValidationError
 from torch.optim import Optimizer
 
-from autotunenet.files import write_atomically
 from autotunenet_bench.config import (
     ConfigError,
     Departure,
@@ -25,6 +24,7 @@ from autotunenet_bench.config import (
     expand,
 )
 from autotunenet_bench.config.compute import Compute
+from autotunenet_bench.config.stored import stored_config
 from autotunenet_bench.controllers.base import ControllerConfig
 from autotunenet_bench.data import DataSource
 from autotunenet_bench.environment import is_other
@@ -32,25 +32,24 @@ from autotunenet_bench.executors import CellUpdate, Executor, run_cells
 from autotunenet_bench.executors.base import num_cores
 from autotunenet_bench.report import ReportPaths, write_report
 from autotunenet_bench.results import ResultStore, RunFolder, Trace
+from autotunenet_bench.results.checks import check_spec
 from autotunenet_bench.results.claims import Claims
+from autotunenet_bench.results.clearing import clear_runs
 from autotunenet_bench.results.store import CUT_OFF
+from autotunenet_bench.results.suite_file import (
+    CHECKSUMS,
+    SUITE_FILE,
+    damaged,
+    kept_checksums,
+    note_checksums,
+    read_suite_file,
+    write_suite_file,
+)
 from autotunenet_bench.types import DataInfo, Horizon, TaskData
 
 
 class NoRunsError(ValueError):
     """A report was asked for where there are no runs."""
-
-
-class SuiteFileError(ValueError):
-    """A folder's ``suite.json`` cannot be read."""
-
-
-class RunsInUseError(RuntimeError):
-    """Runs were to be thrown away that another process is working on."""
-
-
-SUITE_FILE = "suite.json"
-"""Names the runs that a folder's report is about; older runs of other settings may lie beside them."""
 
 
 @dataclass(frozen=True)
@@ -149,12 +148,13 @@ def run_suite(
     folder.mkdir(parents=True, exist_ok=True)
     claims = Claims(folder)
     if fresh:
-        _throw_away(specs, ResultStore(folder), claims)
+        clear_runs(ResultStore(folder), specs)
     plan = make_plan(specs, ResultStore(folder), num_workers, executor)
     on_plan(plan)
     about = _about(config, name, departure, specs)
     with claims.hold_soon(SUITE_FILE):
-        _write_suite_file(folder, about)
+        pending = {spec.run_id for spec in plan.pending}
+        _write_suite_file(folder, about, (run_id for run_id in about["runs"] if run_id not in pending))
     failed = run_cells(
         plan.pending,
         root=folder,
@@ -165,25 +165,10 @@ def run_suite(
         executor=executor,
     )
     with claims.hold_soon(SUITE_FILE):
-        _write_suite_file(folder, about)  # again: another suite may have been begun in this folder meanwhile
+        # Again: another suite may have been begun in this folder meanwhile.
+        _write_suite_file(folder, about, about["runs"])
+        note_checksums(folder)
         return rebuild_report(folder, {failure.run_id: failure.message for failure in failed})
-
-
-def _throw_away(specs: Sequence[RunSpec], store: ResultStore, claims: Claims) -> None:
-    """Remove runs.
-
-    Raises:
-        RunsInUseError: If another process works on one of them; then none is removed.
-    """
-    active = claims.active()
-    held = [active[spec.run_id] for spec in specs if spec.run_id in active and not active[spec.run_id].is_abandoned]
-    if held:
-        raise RunsInUseError(
-            f"{store.root}: --fresh would throw away a run that {held[0]} is working on; wait for it, or stop it first"
-        )
-    for spec in specs:
-        with claims.hold_soon(spec.run_id):
-            store.folder(spec).clear()
 
 
 def rebuild_report(folder: Path, known_failures: Mapping[str, str] | None = None) -> SuiteResult:
@@ -254,7 +239,7 @@ def read_results(folder: Path, known_failures: Mapping[str, str] | None = None) 
         try:
             has_begun = any(True for _ in run.events())
             if has_begun:
-                traces[name] = _reportable(run)
+                traces[name] = reportable(run)
             if name in known or run.status() == "failed":
                 failures[name] = known.get(name) or str(run.details().get("error", "no reason was stored"))
             elif run.status() == "done" and not run.is_done():
@@ -268,13 +253,17 @@ def read_results(folder: Path, known_failures: Mapping[str, str] | None = None) 
     return Results(about, names, traces, failures, missing)
 
 
-def _reportable(run: RunFolder) -> Trace:
-    """Return a run that a report can name, which takes a little more than events."""
+def reportable(run: RunFolder) -> Trace:
+    """Return a run that a report can name, which takes a little more than events.
+
+    Raises:
+        ValueError: If its rows or its spec are damaged.
+        FileNotFoundError: If there is no such run.
+    """
     trace = run.trace()
     try:
-        if isinstance(trace.spec["seed"], int) and all(isinstance(word, str) for word in trace.label):
-            return trace
-        fault = "its seed or its labels are of another type"
+        check_spec(trace.spec)
+        return trace
     except (KeyError, TypeError) as error:
         fault = f"no key {error}" if isinstance(error, KeyError) else str(error)
     raise ValueError(f"{run.path / 'spec.json'}: this is no spec of a run ({fault}); remove the folder to run it again")
@@ -387,28 +376,21 @@ def _about(
         about["experiment"] = experiment.model_dump(mode="json")
     if departure and departure != Departure():
         about["departure"] = departure.model_dump(mode="json", exclude_defaults=True)
-    return about | {"runs": [spec.run_id for spec in specs]}
+    return about | {"config": stored_config(config), "runs": [spec.run_id for spec in specs]}
 
 
-def _write_suite_file(folder: Path, about: Mapping[str, Any]) -> None:
-    write_atomically(folder / SUITE_FILE, json.dumps(about, indent=2) + "\n")
+def _write_suite_file(folder: Path, about: Mapping[str, Any], checked: Iterable[str]) -> None:
+    """Write ``suite.json``, with the checksums that the one in its place has of some runs."""
+    write_suite_file(folder, {**about, CHECKSUMS: kept_checksums(folder, checked)})
 
 
 def _read_suite_file(folder: Path) -> dict[str, Any]:
-    path = folder / SUITE_FILE
-    if not path.exists():
-        return {}
-    fault = "it must hold an object with texts and a list of run ids"
+    about = read_suite_file(folder)
     try:
-        about = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(about, dict) and _is_sound(about):
-            return about | _read_models(about)
+        return about | _read_models(about)
     except ValidationError as error:
         fault = f"its {error.title.lower()} has {error.error_count()} wrong or missing keys"
-    except ValueError as error:
-        fault = str(error)
-    mend = "run the config again, which writes it anew, or remove it to report every run in the folder"
-    raise SuiteFileError(f"{path}: this file is damaged ({fault}); {mend}")
+        raise damaged(folder / SUITE_FILE, fault) from error
 
 
 def _read_models(about: dict[str, Any]) -> dict[str, BaseModel]:
@@ -418,14 +400,3 @@ def _read_models(about: dict[str, Any]) -> dict[str, BaseModel]:
         for key, model in models.items()
         if about.get(key) is not None
     }
-
-
-def _is_sound(about: dict[str, Any]) -> bool:
-    runs = about.get("runs", [])
-    texts = [about.get("title", ""), about.get("description", "")]
-    # A run id is the name of a folder here, and no path that leads elsewhere.
-    return (
-        isinstance(runs, list)
-        and all(isinstance(text, str) for text in [*texts, *runs])
-        and all(Path(name).name == name for name in runs)
-    )

@@ -259,7 +259,8 @@ def report(
         from autotunenet_bench.hpo.folder import HpoFileError, is_hpo_folder
         from autotunenet_bench.hpo.reporting import rebuild_hpo_report
         from autotunenet_bench.hpo.sets import is_set_folder, rebuild_set_report
-        from autotunenet_bench.suite import NoRunsError, SuiteFileError, rebuild_report
+        from autotunenet_bench.results.suite_file import SuiteFileError
+        from autotunenet_bench.suite import NoRunsError, rebuild_report
 
         try:
             with system_errors(folder, "make room there, or report a copy of the folder"):
@@ -324,7 +325,8 @@ def compare(
         from autotunenet_bench.cli.executing import refuse_regressions, show_comparison
         from autotunenet_bench.comparing import compare_folders
         from autotunenet_bench.report.comparison import ComparisonError
-        from autotunenet_bench.suite import NoRunsError, SuiteFileError
+        from autotunenet_bench.results.suite_file import SuiteFileError
+        from autotunenet_bench.suite import NoRunsError
 
         try:
             with system_errors(out or b, "name another file with --out"):

@@ -43,7 +43,8 @@ def execute(
         from autotunenet_bench.config import ConfigError, HpoConfig, HpoSetConfig
         from autotunenet_bench.data import DataError, DataSource
         from autotunenet_bench.executors import ExecutorError, ProgressDisplay
-        from autotunenet_bench.suite import RunsInUseError, run_suite
+        from autotunenet_bench.results.clearing import RunsInUseError
+        from autotunenet_bench.suite import run_suite
 
         try:
             loaded = load_kind(kind, name, overrides, full=data[2], scale=scale)

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-import json
-import re
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -31,12 +27,11 @@ from autotunenet_bench.member import Member, own_class, own_reference
 from autotunenet_bench.protocol import PROTOCOL_VERSION
 from autotunenet_bench.references import source_digest
 from autotunenet_bench.regimes.base import RegimeConfig
+from autotunenet_bench.results.run_id import FAMILIES, run_id_of
 from autotunenet_bench.tasks.base import Task
 from autotunenet_bench.types import DataInfo
 
 __all__ = ["PROTOCOL_VERSION", "Cell", "RunSpec", "expand", "run_id_of", "sources_of"]
-
-FAMILIES = ("task", "regime", "controller")
 
 
 class RunSpec(BaseModel):
@@ -86,17 +81,6 @@ class RunSpec(BaseModel):
     def search_space(self) -> SearchSpace:
         """Return the space that the controller moves in: the task's, with the config's ranges over it."""
         return search_space(self.task, self.space)
-
-
-def run_id_of(spec: Mapping[str, Any]) -> str:
-    """Return the id of a stored spec, whatever version wrote it and wherever its classes are.
-
-    Raises:
-        KeyError, TypeError: If it is no spec of a run.
-    """
-    names = "-".join((*(spec[family]["name"] for family in FAMILIES), f"s{spec['seed']}"))
-    plain = json.dumps(spec, sort_keys=True, separators=(",", ":"))
-    return f"{re.sub(r'[^A-Za-z0-9_-]', '_', names)}-{hashlib.sha256(plain.encode()).hexdigest()[:10]}"
 
 
 def sources_of(task: Task, regime: RegimeConfig, controller: MethodConfig) -> dict[str, str]:

@@ -11,6 +11,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from autotunenet.optional import import_optional
 from autotunenet.processes import interrupts, summarize, variables_set
 from autotunenet_bench.executors.base import (
     CellFailure,
@@ -61,11 +62,7 @@ class RayExecutor:
     """
 
     def __init__(self, limits: Limits | None = None, *, address: str | None = None) -> None:
-        try:
-            import ray
-        except ImportError as error:
-            raise ImportError(f"the executor needs Ray ({error}); pip install 'autotunenet[ray]'") from error
-        self._ray: Any = ray
+        self._ray = import_optional("ray", "the executor ray", "ray")
         self._limits = limits or Limits()
         self._address = address
         self._is_ours = False

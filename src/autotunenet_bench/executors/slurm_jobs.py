@@ -13,6 +13,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from autotunenet.optional import import_optional
 from autotunenet.processes import interrupts, summarize
 from autotunenet_bench.executors.base import (
     MAX_TRIES,
@@ -58,11 +59,7 @@ class SlurmExecutor:
     """
 
     def __init__(self, limits: Limits | None = None, *, address: str = "slurm", max_requeues: int = 3) -> None:
-        try:
-            import submitit
-        except ImportError as error:
-            raise ImportError(f"the executor needs Submitit ({error}); pip install 'autotunenet[slurm]'") from error
-        self._submitit: Any = submitit
+        self._submitit = import_optional("submitit", "the executor slurm", "slurm")
         self._limits = limits or Limits()
         self._address = address
         self._max_requeues = max_requeues

@@ -27,7 +27,19 @@ Key = tuple[str, str, str, int]
 """Task, regime, controller and seed."""
 
 VERSION_OF = "version of "
-"""Beginning of the name of what is no field of the spec, but of the environment."""
+"""Beginning of the name of what is no field of the spec, but a version that the run was begun with."""
+
+MACHINES = {
+    "machine": "kind of processor",
+    "cpu": "processor",
+    "cpu_capability": "instructions of the processor",
+    "platform": "system",
+    "gpu": "GPU",
+}
+"""What is no field of the spec either, but of the machine: by its name in an environment, words."""
+
+UNKNOWN = "-"
+"""Stands for a field that one of two runs does not have."""
 
 LOST = 1.0
 """Share of the initial loss that is left of a run that failed: nothing was learnt."""
@@ -145,6 +157,11 @@ class Difference:
     b: str
     num_pairs: int
 
+    @property
+    def is_of_environment(self) -> bool:
+        """Whether it is no field of the spec, but a version or the machine."""
+        return self.field.startswith(VERSION_OF) or self.field in MACHINES.values()
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FolderComparison:
@@ -176,10 +193,14 @@ class FolderComparison:
 
     @property
     def confounders(self) -> list[str]:
-        """What differs besides the controllers and the versions: it may be behind any difference of the losses."""
-        known = ("controller.", VERSION_OF)
-        fields = dict.fromkeys(one.field for one in self.differences)
-        return [field for field in fields if not field.startswith(known) and field != "protocol"]
+        """What differs in specs besides the controllers: it may be behind any difference of the losses."""
+        fields = dict.fromkeys(one.field for one in self.differences if not one.is_of_environment)
+        return [field for field in fields if not field.startswith("controller.") and field != "protocol"]
+
+    @property
+    def environments(self) -> list[Difference]:
+        """Versions and machines that differ, and are known of both sides."""
+        return [one for one in self.differences if one.is_of_environment and UNKNOWN not in (one.a, one.b)]
 
     @property
     def worse(self) -> list[str]:
@@ -312,7 +333,7 @@ def _differences(runs: Sequence[tuple[Outcome, Outcome]]) -> tuple[Difference, .
         before, after = _described(one), _described(other)
         for field in {**before, **after}:
             if before.get(field) != after.get(field):
-                counts[field, before.get(field, "-"), after.get(field, "-")] += 1
+                counts[field, before.get(field, UNKNOWN), after.get(field, UNKNOWN)] += 1
     found = [Difference(*names, num) for names, num in counts.items()]
     return tuple(sorted(found, key=lambda difference: -difference.num_pairs))
 
@@ -322,7 +343,8 @@ def _described(run: Outcome) -> dict[str, str]:
     spec = {key: value for key, value in run.spec.items() if key != "labels"}
     flat = {key: value for key, value in flatten("", spec).items() if not key.endswith(".label")}
     if run.trace:
-        flat |= {f"{VERSION_OF}{name}": version for name, version in run.trace.environment.items()}
+        environment = run.trace.environment.items()
+        flat |= {MACHINES.get(name, f"{VERSION_OF}{name}"): value for name, value in environment}
     return {key: value if isinstance(value, str) else json.dumps(value) for key, value in flat.items()}
 
 

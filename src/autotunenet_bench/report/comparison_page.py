@@ -31,13 +31,18 @@ MAX_LISTED = 30
 
 CONFOUNDED = "Some pairs differ in more than the controller ({}), so that a difference need not be the controller's."
 
+OTHER_ENVIRONMENT = (
+    "Some pairs were not computed alike: {}. Equal specs give equal numbers only under equal versions and on equal "
+    "processors, so a difference need not come from the code."
+)
+
 
 def render_comparison(found: FolderComparison) -> str:
     """Render the page; equal comparisons give equal bytes."""
     return page(
         "compare.html.j2",
         found=found,
-        confounded=CONFOUNDED.format(", ".join(found.confounders)) if found.confounders else "",
+        warnings=warnings(found),
         figure=drawing.inline_svg(differences_figure(found.controllers), "d-"),
         regressions=found.regressions[:MAX_REGRESSIONS],
         num_more_regressions=len(found.regressions[MAX_REGRESSIONS:]),
@@ -45,6 +50,15 @@ def render_comparison(found: FolderComparison) -> str:
         only_a=[words(key) for key in found.only_a],
         only_b=[words(key) for key in found.only_b],
     )
+
+
+def warnings(found: FolderComparison) -> list[str]:
+    """Return what else may be behind a difference of the losses, a sentence each: other specs, other environments."""
+    told = [CONFOUNDED.format(", ".join(found.confounders))] if found.confounders else []
+    if others := [f"{one.field} {one.a} in A, {one.b} in B" for one in found.environments]:
+        shown = "; ".join(others[:MAX_IN_TERMINAL]) + ("; and others" if others[MAX_IN_TERMINAL:] else "")
+        told.append(OTHER_ENVIRONMENT.format(shown))
+    return told
 
 
 def differences_figure(controllers: Sequence[tuple[Change, Verdict]]) -> str:
@@ -100,8 +114,7 @@ class ComparisonTable:
             "better; identical: pairs that ended with the same weights; no claim does not mean equal",
             style="dim",
         )
-        if found.confounders:
-            yield Text(CONFOUNDED.format(", ".join(found.confounders)), style="yellow")
+        yield from (Text(warning, style="yellow") for warning in warnings(found))
         if found.limits:
             yield Text(found.limits, style="yellow")
         for heading, lines in self._lists():
@@ -123,7 +136,7 @@ class ComparisonTable:
             ],
         )
         yield (
-            "what differs in specs and versions",
+            "what differs in specs, versions and machines",
             [f"{one.field}: {one.a} in A, {one.b} in B ({one.num_pairs} pairs)" for one in found.differences],
         )
         yield "only in A", [words(key) for key in found.only_a]

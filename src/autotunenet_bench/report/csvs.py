@@ -1,12 +1,13 @@
 """The numbers as CSV, for a spreadsheet or a notebook. Floats are written so that they read back unchanged.
 
+A text that a spreadsheet would compute as a formula gets an apostrophe in front; see `inert`.
+
 Those of runs share the columns of `_identified`; `run` counts the runs and joins the files.
 """
 
 from __future__ import annotations
 
 import csv
-import io
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -139,12 +140,17 @@ def _epoch_record(epoch: EpochRecord) -> Record:
     }
 
 
+_PLAIN = frozenset((bool, float, int, str, type(None)))
+
+
 def flatten(prefix: str, values: Mapping[str, Any]) -> Record:
     """Return nested mappings as dotted columns, lists as JSON."""
     flat: Record = {}
     for key, value in values.items():
         name = f"{prefix}.{key}" if prefix else key
-        if isinstance(value, Mapping):
+        if type(value) in _PLAIN:  # nearly all are, and asking what is a Mapping takes long
+            flat[name] = value
+        elif isinstance(value, Mapping):
             flat.update(flatten(name, value))
         else:
             flat[name] = json.dumps(value) if isinstance(value, list | tuple) else value
@@ -153,10 +159,41 @@ def flatten(prefix: str, values: Mapping[str, Any]) -> Record:
 
 def to_csv(records: Iterable[Record]) -> str:
     """Return records under the union of their columns, in order of appearance; what a record lacks stays empty."""
-    rows = list(records)
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns or ["run"], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    columns: dict[str, None] = {}
+    lines = _Lines()
+    writer = csv.writer(lines, lineterminator=_END)
+    widths = []
+    # Row by row, since half a million records would take ten times the memory of their lines.
+    for record in records:
+        columns.update(dict.fromkeys(record))
+        writer.writerow([inert(record.get(name, "")) for name in columns])
+        widths.append(len(columns))
+    writer.writerow(map(inert, columns or ["run"]))
+    head = lines.pop()
+    padded = (line + "," * (len(columns) - width) for line, width in zip(lines, widths, strict=True))
+    return "\n".join([head, *padded, ""])
+
+
+_END = "\r\n"
+"""Of a row while it is written: what holds one of the two is put in quotes."""
+
+
+class _Lines(list[str]):
+    """What a CSV writer writes into, a row an item; a row may hold line ends."""
+
+    def write(self, row: str) -> None:
+        self.append(row.removesuffix(_END))
+
+
+def inert(value: Any) -> Any:
+    """Return a cell so that no spreadsheet takes a text for a formula, which could fetch addresses or start programs.
+
+    Labels and reasons are anybody's words. Numbers stay as they are, negative ones too.
+
+    >>> inert("=1+1"), inert("fixed"), inert(-0.5)
+    ("'=1+1", 'fixed', -0.5)
+    """
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\n", "\r")

@@ -12,7 +12,7 @@ from autotunenet_bench.report.columns import DETAIL_COLUMNS, MAIN_COLUMNS
 from autotunenet_bench.report.curves import MAX_DRAWN
 from autotunenet_bench.report.drawing import inline_svg, styles
 from autotunenet_bench.report.facts import facts
-from autotunenet_bench.report.lr_figure import MAX_DECADES
+from autotunenet_bench.report.lr_figure import MAX_DECADES, MAX_SEEDS
 from autotunenet_bench.report.overall import overviews
 from autotunenet_bench.report.pages import page
 from autotunenet_bench.report.profile_figure import MAX_BANDS, profile_figure
@@ -110,6 +110,7 @@ def render(
         event_words=event_words,
         max_drawn=f"{MAX_DRAWN:g}",
         max_decades=MAX_DECADES,
+        max_seeds=MAX_SEEDS,
         experiment=experiment,
         departure=departure,
     )

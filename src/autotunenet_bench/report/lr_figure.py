@@ -19,6 +19,9 @@ from autotunenet_bench.results.trace import Trace
 MAX_DECADES = 5
 """Decades of lr that are drawn below the highest: a schedule that lands at zero would press all others to the right."""
 
+MAX_SEEDS = 20
+"""Seeds of a controller that are drawn one by one; of more, the first."""
+
 _SEED_ALPHA = 0.45
 _HEIGHT = 3.6
 _LR = "lr"
@@ -28,7 +31,7 @@ def lr_figure(group: Group, style_of: dict[str, Style]) -> str | None:
     """Validation loss after every epoch over the lr in force at its end, a line a controller.
 
     A line goes from the first epoch (open circle) to the last (dot): its geometric means over seeds of lr and its means
-    of the loss. The seeds stand behind it, lighter.
+    of the loss. The seeds stand behind it, lighter, the first `MAX_SEEDS` of them.
 
     Args:
         group: The runs; only finished ones are drawn.
@@ -52,7 +55,7 @@ def lr_figure(group: Group, style_of: dict[str, Style]) -> str | None:
         shown = [
             (np.maximum(lr, top / 10**MAX_DECADES), loss, style_of[name], len(mine) > 1)
             for name, mine in ways.items()
-            for lr, loss in mine
+            for lr, loss in mine[:MAX_SEEDS]
         ]
         for lr, loss, style, is_one_of_several in shown:
             if is_one_of_several:

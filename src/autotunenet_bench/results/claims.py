@@ -298,6 +298,11 @@ class ClaimedFolder(RunFolder):
         self._claim.check()
         super().set_status(state, **details)
 
+    def finish(self, num_epochs: int) -> None:
+        """See `RunFolder.finish`."""
+        self._claim.check()
+        super().finish(num_epochs)
+
     def append(self, events: Iterable[Event]) -> None:
         """See `RunFolder.append`."""
         self._claim.check()

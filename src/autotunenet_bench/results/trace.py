@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from autotunenet.types import Action, Decision
-from autotunenet_bench.types import Event
+from autotunenet_bench.results.checks import check_row
+
+if TYPE_CHECKING:  # with torch, which takes seconds to import
+    from autotunenet_bench.types import Event
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +88,7 @@ class Trace:
 
     Attributes:
         spec: The resolved run spec (``spec.json``): task, regime, controller, seed, data and so on, as plain values.
-        environment: Versions that the run was begun with, by name.
+        environment: What the run was begun with, by name: versions, the processor, and the GPU where it had one.
         initial_val: Validation metrics before the first step.
         initial_hyperparams: In force at the first step.
         epochs: In order; fewer than ``spec["num_epochs"]`` while `finished` is false.
@@ -146,7 +150,8 @@ class Trace:
 
         Raises:
             ValueError: If the rows do not begin with a "start" row, if the epochs are not 1, 2, 3 and so on, if a row
-                lacks a key, or if anything follows the "end" row.
+                lacks a key or has a value of a wrong type, if steps go backwards, if there are two "trigger" rows, or
+                if anything follows the "end" row. The message has the number of the row, which is that of its line.
         """
         epochs: list[EpochRecord] = []
         decisions: list[Decision] = []
@@ -156,25 +161,26 @@ class Trace:
         end: Event | None = None
         for number, event in enumerate(events, start=1):
             kind = event.get("event") if isinstance(event, Mapping) else None
+            if not isinstance(kind, str):
+                raise ValueError(f"row {number} of the events is no object with a text 'event'; {_MEND}")
             if (kind == "start") != (number == 1):
                 raise ValueError("the events of a run must begin with a 'start' row; " + _which(number, kind))
             if end is not None:
                 raise ValueError(f"row {number} of the events stands behind the 'end' row; {_MEND}")
             try:
+                check_row(kind, event)
                 if kind == "start":
                     _require(event, "environment", "hyperparams", "val")
                     _require(event["val"], "loss")
                     start, flops = event, _flops(event)
                 elif kind == "decision":
-                    decisions.append(Decision.from_record(event))
+                    decisions.append(_decision(event, decisions))
                 elif kind == "trigger":
-                    trigger = Trigger(event["epoch"], event["step"], event["description"])
+                    trigger = _trigger(event, trigger)
                 elif kind == "epoch":
-                    epochs.append(_epoch_record(event, len(epochs) + 1))
+                    epochs.append(_epoch_record(event, epochs[-1] if epochs else None))
                 elif kind == "end":
                     _require(event, "num_restarts", "weights_sha256")
-                    if not isinstance(event.get("test", {}), Mapping):
-                        raise TypeError("its 'test' must be an object")
                     end = event
             except (AttributeError, KeyError, TypeError, ValueError) as error:
                 fault = f"it has no key {error}" if isinstance(error, KeyError) else str(error)
@@ -183,7 +189,7 @@ class Trace:
             raise ValueError("the events of a run must begin with a 'start' row; this run has none")
         return cls(
             spec=spec,
-            environment=start["environment"],
+            environment=_environment(start),
             initial_val=start["val"],
             initial_hyperparams=start["hyperparams"],
             epochs=epochs,
@@ -202,6 +208,23 @@ class Trace:
 _MEND = "remove the run's folder to run it again"
 
 
+def _environment(start: Event) -> dict[str, Any]:
+    """Return what the run was begun with; of a run on a GPU also its name and the version of CUDA."""
+    device = start.get("device")
+    graphics = {"gpu": device.get("name"), "cuda": device.get("cuda")} if isinstance(device, Mapping) else {}
+    return {**start["environment"], **{name: value for name, value in graphics.items() if value is not None}}
+
+
+def _decision(event: Event, before: Sequence[Decision]) -> Decision:
+    """Return a decision. Values that are equal to the last ones are the same object: a run may hold thousands."""
+    last = before[-1].applied if before else {}
+    for name in ("in_force", "proposed", "applied"):
+        if event[name] == last:
+            event[name] = last
+        last = event[name]
+    return Decision.from_record(event)
+
+
 def _which(number: int, kind: Any) -> str:
     return f"here row {number} is {kind!r}; {_MEND}"
 
@@ -211,17 +234,25 @@ def _require(event: Mapping[str, Any], *names: str) -> None:
         event[name]  # a KeyError names what is not there
 
 
-def _epoch_record(event: Event, due: int) -> EpochRecord:
+def _trigger(event: Event, earlier: Trigger | None) -> Trigger:
+    if earlier is not None:
+        raise ValueError("there is a 'trigger' row above it already, and a regime strikes once")
+    return Trigger(event["epoch"], event["step"], event["description"])
+
+
+def _epoch_record(event: Event, before: EpochRecord | None) -> EpochRecord:
+    due, steps = (before.epoch + 1, before.step) if before else (1, 0)
     if event["epoch"] != due:
         raise ValueError(f"it is of epoch {event['epoch']} where epoch {due} was due, as if two processes had written")
-    for name, kind in (("losses", list), ("val", dict), ("hyperparams", dict), ("clock", dict)):
-        if not isinstance(event[name], kind):
-            raise TypeError(f"its {name!r} must be {'an array' if kind is list else 'an object'}")
+    if event["step"] < steps:
+        raise ValueError(f"it ends at step {event['step']}, before the epoch above it, which ends at {steps}")
     _require(event["val"], "loss")
     plain = [field.name for field in fields(EpochRecord) if field.name not in (*_CLOCK, "passes")]
     clock = {name: event["clock"][name] for name in _CLOCK}
     passes = event["passes"] if "passes" in event else event["step"]
-    return EpochRecord(**{name: event[name] for name in plain}, **clock, passes=passes)
+    values = {name: event[name] for name in plain}
+    values["losses"] = array("d", values["losses"])  # a fourth of the memory of a list, with equal numbers in it
+    return EpochRecord(**values, **clock, passes=passes)
 
 
 _CLOCK = ("train_seconds", "eval_seconds", "control_seconds")

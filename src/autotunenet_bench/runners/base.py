@@ -63,8 +63,7 @@ def run_training(
             folder.save_checkpoint(training.state_dict())
             _tell(events, on_event)
         _publish(folder, [training.end_event()], on_event)
-    folder.set_status("done")
-    folder.remove_checkpoint()
+    folder.finish(spec.num_epochs)
 
 
 class BaseTraining(ABC):
