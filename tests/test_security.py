@@ -24,6 +24,7 @@ FORBIDDEN = {
 UNPICKLES_BETWEEN_OWN_PROCESSES = {
     "autotunenet/hpo/pool.py": "exceptions of its own workers, through a pipe",
     "autotunenet/hpo/worker.py": "the job of its parent, through a pipe",
+    "autotunenet_bench/executors/sending.py": "the cell of who made the task or job, through Ray or Slurm",
     "autotunenet_bench/executors/worker.py": "the cell of its parent, through a pipe",
     "autotunenet_bench/testing/members.py": "what it has pickled itself in the line before",
 }
