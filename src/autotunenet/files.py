@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -18,10 +18,10 @@ class FolderInUseError(RuntimeError):
     """Another process is writing results into the same folder."""
 
 
-def write_atomically(path: Path, text: str) -> None:
+def write_atomically(path: Path, text: str | Iterable[str]) -> None:
     """Write `text` as UTF-8 under a temporary name in the same folder, then put it in the place of `path`.
 
-    Line ends are written as they stand in `text`. Folders above `path` are made.
+    Line ends are written as they stand in `text`, which may come in pieces. Folders above `path` are made.
 
     Raises:
         OSError: If it cannot be written; its `filename` is `path`, and what stood there stays as it was.
@@ -31,7 +31,7 @@ def write_atomically(path: Path, text: str) -> None:
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
             with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
-                file.write(text)
+                file.writelines((text,) if isinstance(text, str) else text)
                 file.flush()
                 os.fsync(file.fileno())  # or a power cut after the replacing could leave an empty file under the name
             os.chmod(temporary, 0o644)  # mkstemp makes files that only their owner can read
