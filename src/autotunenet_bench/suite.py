@@ -35,6 +35,7 @@ from autotunenet_bench.results import ResultStore, RunFolder, Trace
 from autotunenet_bench.results.checks import check_spec
 from autotunenet_bench.results.claims import Claims
 from autotunenet_bench.results.clearing import clear_runs
+from autotunenet_bench.results.collecting import collector_paused
 from autotunenet_bench.results.store import CUT_OFF
 from autotunenet_bench.results.suite_file import (
     CHECKSUMS,
@@ -230,8 +231,14 @@ def read_results(folder: Path, known_failures: Mapping[str, str] | None = None) 
     """
     about = _read_suite_file(folder)
     names = about.get("runs") or [run.path.name for run in ResultStore(folder).folders()]
+    if not names:
+        raise NoRunsError(f"{folder}: there are no runs in this folder; name one such as results/<name of the config>")
+    with collector_paused():
+        return _read_runs(folder, about, names, known_failures or {})
+
+
+def _read_runs(folder: Path, about: Mapping[str, Any], names: Sequence[str], known: Mapping[str, str]) -> Results:
     traces: dict[str, Trace] = {}
-    known = known_failures or {}
     failures: dict[str, str] = {}
     missing: dict[str, str] = {}
     for name in names:
@@ -248,8 +255,6 @@ def read_results(folder: Path, known_failures: Mapping[str, str] | None = None) 
                 missing[name] = "interrupted" if run.status() == "interrupted" else "not started"
         except (OSError, ValueError) as error:  # damaged by hand, or by a full disk: the other runs still count
             failures[name] = str(error)
-    if not names:
-        raise NoRunsError(f"{folder}: there are no runs in this folder; name one such as results/<name of the config>")
     return Results(about, names, traces, failures, missing)
 
 

@@ -165,8 +165,14 @@ def _row(controller: str, runs: Sequence[Trace]) -> Row:
 
 def _differing_keys(specs: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
     keys = sorted({key for spec in specs for key in spec} - {"seed"})
-    return tuple(key for key in keys if len({_canonical(spec.get(key)) for spec in specs}) > 1)
+    first = specs[0] if specs else {}
+    # Writing thousands of specs out to compare them takes seconds, and nearly all are equal.
+    unequal = [key for key in keys if any(spec.get(key) != first.get(key) for spec in specs)]
+    return tuple(key for key in unequal if len({_canonical(spec.get(key)) for spec in specs}) > 1)
 
 
 def _canonical(value: object) -> str:
-    return json.dumps(value, sort_keys=True, default=str)
+    return _ENCODER.encode(value)
+
+
+_ENCODER = json.JSONEncoder(sort_keys=True, default=str)

@@ -53,9 +53,9 @@ def curves_csv(traces: Iterable[Trace]) -> str:
     )
 
 
-def decisions_csv(traces: Iterable[Trace]) -> str:
-    """One row for every decision that did something: all but HOLD."""
-    return to_csv(
+def decisions_csv(traces: Iterable[Trace]) -> Iterator[str]:
+    """One row for every decision that did something, all but HOLD; yields lines, since there may be very many."""
+    return csv_lines(
         {**identity, **flatten("", decision.to_record())}
         for identity, trace in _identified(traces)
         for decision in trace.decisions
@@ -146,19 +146,27 @@ _PLAIN = frozenset((bool, float, int, str, type(None)))
 def flatten(prefix: str, values: Mapping[str, Any]) -> Record:
     """Return nested mappings as dotted columns, lists as JSON."""
     flat: Record = {}
-    for key, value in values.items():
-        name = f"{prefix}.{key}" if prefix else key
-        if type(value) in _PLAIN:  # nearly all are, and asking what is a Mapping takes long
-            flat[name] = value
-        elif isinstance(value, Mapping):
-            flat.update(flatten(name, value))
-        else:
-            flat[name] = json.dumps(value) if isinstance(value, list | tuple) else value
+    _flatten_into(flat, f"{prefix}." if prefix else "", values)
     return flat
+
+
+def _flatten_into(flat: Record, prefix: str, values: Mapping[str, Any]) -> None:
+    for key, value in values.items():
+        if type(value) in _PLAIN:  # nearly all are, and asking what is a Mapping takes long
+            flat[f"{prefix}{key}"] = value
+        elif isinstance(value, Mapping):
+            _flatten_into(flat, f"{prefix}{key}.", value)
+        else:
+            flat[f"{prefix}{key}"] = json.dumps(value) if isinstance(value, list | tuple) else value
 
 
 def to_csv(records: Iterable[Record]) -> str:
     """Return records under the union of their columns, in order of appearance; what a record lacks stays empty."""
+    return "".join(csv_lines(records))
+
+
+def csv_lines(records: Iterable[Record]) -> Iterator[str]:
+    """Yield what `to_csv` returns row by row, for tables that are too large to be held in memory twice."""
     columns: dict[str, None] = {}
     lines = _Lines()
     writer = csv.writer(lines, lineterminator=_END)
@@ -170,8 +178,9 @@ def to_csv(records: Iterable[Record]) -> str:
         widths.append(len(columns))
     writer.writerow(map(inert, columns or ["run"]))
     head = lines.pop()
-    padded = (line + "," * (len(columns) - width) for line, width in zip(lines, widths, strict=True))
-    return "\n".join([head, *padded, ""])
+    yield f"{head}\n"
+    for line, width in zip(lines, widths, strict=True):
+        yield f"{line}{',' * (len(columns) - width)}\n"
 
 
 _END = "\r\n"
