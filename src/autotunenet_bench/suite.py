@@ -244,28 +244,33 @@ def _read_runs(folder: Path, about: Mapping[str, Any], names: Sequence[str], kno
     for name in names:
         run = RunFolder(folder / name)
         try:
-            has_begun = any(True for _ in run.events())
+            details = run.details()  # read once: a file costs more than what is in it
+            state, has_begun = run.status(details), any(True for _ in run.events())
             if has_begun:
-                traces[name] = reportable(run)
-            if name in known or run.status() == "failed":
-                failures[name] = known.get(name) or str(run.details().get("error", "no reason was stored"))
-            elif run.status() == "done" and not run.is_done():
+                traces[name] = reportable(run, details)
+            if name in known or state == "failed":
+                failures[name] = known.get(name) or str(details.get("error", "no reason was stored"))
+            elif state == "done" and not run.is_done(details):
                 failures[name] = CUT_OFF
             elif not has_begun:
-                missing[name] = "interrupted" if run.status() == "interrupted" else "not started"
+                missing[name] = "interrupted" if state == "interrupted" else "not started"
         except (OSError, ValueError) as error:  # damaged by hand, or by a full disk: the other runs still count
             failures[name] = str(error)
     return Results(about, names, traces, failures, missing)
 
 
-def reportable(run: RunFolder) -> Trace:
+def reportable(run: RunFolder, details: Mapping[str, Any] | None = None) -> Trace:
     """Return a run that a report can name, which takes a little more than events.
+
+    Args:
+        run: Its folder.
+        details: What its status file says, where that has been read already.
 
     Raises:
         ValueError: If its rows or its spec are damaged.
         FileNotFoundError: If there is no such run.
     """
-    trace = run.trace()
+    trace = run.trace(details)
     try:
         check_spec(trace.spec)
         return trace

@@ -56,7 +56,7 @@ def curves_csv(traces: Iterable[Trace]) -> str:
 def decisions_csv(traces: Iterable[Trace]) -> Iterator[str]:
     """One row for every decision that did something, all but HOLD; yields lines, since there may be very many."""
     return csv_lines(
-        {**identity, **flatten("", decision.to_record())}
+        _flatten_into(dict(identity), "", decision.to_record())
         for identity, trace in _identified(traces)
         for decision in trace.decisions
         if decision.action is not Action.HOLD
@@ -145,19 +145,18 @@ _PLAIN = frozenset((bool, float, int, str, type(None)))
 
 def flatten(prefix: str, values: Mapping[str, Any]) -> Record:
     """Return nested mappings as dotted columns, lists as JSON."""
-    flat: Record = {}
-    _flatten_into(flat, f"{prefix}." if prefix else "", values)
-    return flat
+    return _flatten_into({}, f"{prefix}." if prefix else "", values)
 
 
-def _flatten_into(flat: Record, prefix: str, values: Mapping[str, Any]) -> None:
+def _flatten_into(flat: Record, prefix: str, values: Mapping[str, Any]) -> Record:
     for key, value in values.items():
         if type(value) in _PLAIN:  # nearly all are, and asking what is a Mapping takes long
             flat[f"{prefix}{key}"] = value
-        elif isinstance(value, Mapping):
+        elif type(value) is dict or isinstance(value, Mapping):
             _flatten_into(flat, f"{prefix}{key}.", value)
         else:
             flat[f"{prefix}{key}"] = json.dumps(value) if isinstance(value, list | tuple) else value
+    return flat
 
 
 def to_csv(records: Iterable[Record]) -> str:

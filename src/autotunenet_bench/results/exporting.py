@@ -6,11 +6,13 @@ import json
 import math
 import os
 import tempfile
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
@@ -55,6 +57,8 @@ COLUMNS = pa.schema(
     ]
 )
 """Columns that every table has, with their types. Others follow by name: numbers are doubles, the rest are texts."""
+
+_FIXED = frozenset(COLUMNS.names)
 
 _GROUPS = {
     "val": "val_",
@@ -140,7 +144,7 @@ def _of_event(event: Event) -> dict[str, Any]:
     for key, value in event.items():
         if key in _GROUPS and isinstance(value, Mapping):
             flat |= {f"{_GROUPS[key]}{name}": _plain(one) for name, one in value.items()}
-        elif key in COLUMNS.names:
+        elif key in _FIXED:
             flat[key] = value
         else:
             flat[key] = _plain(value)
@@ -169,11 +173,19 @@ def _write_parts(runs: Iterable[RunFolder], folder: Path) -> Iterator[Path]:
 
 
 def _table(rows: list[dict[str, Any]]) -> pa.Table:
-    others = dict.fromkeys(name for row in rows for name in row if name not in COLUMNS.names)
-    columns = {field.name: pa.array([row.get(field.name) for row in rows], field.type) for field in COLUMNS}
-    for name in others:
-        columns[name] = pa.array([row.get(name) for row in rows])
-    return pa.table(columns)
+    """Return the rows as a table, made kind by kind of event: each has few of all the columns."""
+    places: dict[str, list[int]] = defaultdict(list)
+    for place, row in enumerate(rows):
+        places[row["event"]].append(place)
+    tables = [_table_of_kind([rows[place] for place in some]) for some in places.values()]
+    whole = pa.concat_tables([COLUMNS.empty_table(), *tables], promote_options="permissive")
+    return whole.take(np.argsort(np.concatenate(list(places.values()))))
+
+
+def _table_of_kind(rows: list[dict[str, Any]]) -> pa.Table:
+    names = dict.fromkeys(name for row in rows for name in row)
+    types = {name: COLUMNS.field(name).type if name in _FIXED else None for name in names}
+    return pa.table({name: pa.array([row.get(name) for row in rows], types[name]) for name in names})
 
 
 def _aligned(part: Path, schema: pa.Schema) -> pa.Table:

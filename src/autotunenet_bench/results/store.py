@@ -86,9 +86,13 @@ class RunFolder:
 
     # -- status ------------------------------------------------------------------------------------------------------
 
-    def status(self) -> State:
-        """Return the state that was last written; "missing" where none was, or none that can be read."""
-        state: State = self.details().get("state", "missing")
+    def status(self, details: Mapping[str, Any] | None = None) -> State:
+        """Return the state that was last written; "missing" where none was, or none that can be read.
+
+        Args:
+            details: What `details` has returned a moment ago; None: it is read.
+        """
+        state: State = (self.details() if details is None else details).get("state", "missing")
         return state if state in get_args(State) else "missing"
 
     def is_done(self, details: Mapping[str, Any] | None = None) -> bool:
@@ -220,8 +224,11 @@ class RunFolder:
         """
         return self._read_json("spec.json")
 
-    def trace(self) -> Trace:
+    def trace(self, details: Mapping[str, Any] | None = None) -> Trace:
         """Return the run as far as it got.
+
+        Args:
+            details: What `details` has returned a moment ago; None: it is read.
 
         Raises:
             ValueError: If there are no events, or damaged ones; or if a file of a finished run is another than at its
@@ -229,7 +236,7 @@ class RunFolder:
             FileNotFoundError: If there is no such run.
         """
         spec = self.spec()
-        for name, seal in seals_in(self.details()).items():
+        for name, seal in seals_in(self.details() if details is None else details).items():
             if fault := seal_fault(self.path / name, seal):
                 raise ValueError(f"{self.path / name}: {fault}; restore the file, or remove the folder to run it again")
         try:
