@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Protocol, get_args
 
 from autotunenet.files import write_atomically
-from autotunenet_bench.results.sealing import SEALED, has_sealed_sizes, seal_fault, seal_of, seals_in
+from autotunenet_bench.results.sealing import SEALED, content_fault, has_sealed_sizes, seal_of, seals_in
 from autotunenet_bench.results.trace import Trace
 
 if TYPE_CHECKING:  # with torch; listing runs needs none, and importing it takes seconds
@@ -235,11 +235,21 @@ class RunFolder:
                 end.
             FileNotFoundError: If there is no such run.
         """
-        spec = self.spec()
-        for name, seal in seals_in(self.details() if details is None else details).items():
-            if fault := seal_fault(self.path / name, seal):
-                raise ValueError(f"{self.path / name}: {fault}; restore the file, or remove the folder to run it again")
-        return Trace.from_events(spec, self.events())
+        seals = seals_in(self.details() if details is None else details)
+        if not seals:
+            return Trace.from_events(self.spec(), self.events())
+        spec, events = (self._sealed(name, seal) for name, seal in seals.items())
+        # The rows are as they were written, so they can be read all at once, in half the time of one by one.
+        rows = _parse(b"[" + events.rstrip(b"\n").replace(b"\n", b",") + b"]")
+        return Trace.from_events(json.loads(spec), rows)
+
+    def _sealed(self, name: str, seal: Mapping[str, Any]) -> bytes:
+        """Return the content of a file of a finished run, if it is what it was."""
+        path = self.path / name
+        content = path.read_bytes() if path.exists() else None
+        if fault := "it is missing" if content is None else content_fault(content, seal):
+            raise ValueError(f"{path}: {fault}; restore the file, or remove the folder to run it again")
+        return content or b""
 
     def _read_json(self, name: str) -> dict[str, Any]:
         path = self.path / name
@@ -354,10 +364,10 @@ def _encode(value: Any) -> Any:
     return value
 
 
-def _parse(line: bytes) -> Any:
-    row = _DECODE(line.decode())
-    # Looking through every value takes longer than reading the row, and few rows have such numbers.
-    return _decode(row) if b'nan"' in line or b'inf"' in line else row
+def _parse(text: bytes) -> Any:
+    values = _DECODE(text.decode())
+    # Looking through every value takes longer than reading the text, and few runs have such numbers.
+    return _decode(values) if b'nan"' in text or b'inf"' in text else values
 
 
 _DECODE = json.JSONDecoder().decode
