@@ -168,10 +168,13 @@ def csv_lines(records: Iterable[Record]) -> Iterator[str]:
     lines = _Lines()
     writer = csv.writer(lines, lineterminator="")
     widths = []
+    known: set[tuple[str, ...]] = set()
     # Row by row, since half a million records would take ten times the memory of their lines.
     for record in records:
-        columns.update(dict.fromkeys(record))
-        writer.writerow([record.get(name, "") for name in columns])
+        if (names := tuple(record)) not in known:
+            known.add(names)
+            columns.update(dict.fromkeys(names))
+        writer.writerow(record.values() if names == tuple(columns) else [record.get(name, "") for name in columns])
         widths.append(len(columns))
     writer.writerow(columns or ["run"])
     head = lines.pop()
