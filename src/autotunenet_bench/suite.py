@@ -184,7 +184,11 @@ def rebuild_report(folder: Path, known_failures: Mapping[str, str] | None = None
         SuiteFileError: If ``suite.json`` is damaged.
         OSError: If the report cannot be written.
     """
-    found = read_results(folder, known_failures)
+    with collector_paused():
+        return _write_report(folder, read_results(folder, known_failures))
+
+
+def _write_report(folder: Path, found: Results) -> SuiteResult:
     report = write_report(
         list(found.traces.values()),
         folder,
@@ -233,11 +237,7 @@ def read_results(folder: Path, known_failures: Mapping[str, str] | None = None) 
     names = about.get("runs") or [run.path.name for run in ResultStore(folder).folders()]
     if not names:
         raise NoRunsError(f"{folder}: there are no runs in this folder; name one such as results/<name of the config>")
-    with collector_paused():
-        return _read_runs(folder, about, names, known_failures or {})
-
-
-def _read_runs(folder: Path, about: Mapping[str, Any], names: Sequence[str], known: Mapping[str, str]) -> Results:
+    known = known_failures or {}
     traces: dict[str, Trace] = {}
     failures: dict[str, str] = {}
     missing: dict[str, str] = {}

@@ -170,10 +170,14 @@ def csv_lines(records: Iterable[Record]) -> Iterator[str]:
     lines = _Lines()
     writer = csv.writer(lines, lineterminator=_END)
     widths = []
+    known: set[tuple[str, ...]] = set()
     # Row by row, since half a million records would take ten times the memory of their lines.
     for record in records:
-        columns.update(dict.fromkeys(record))
-        writer.writerow([inert(record.get(name, "")) for name in columns])
+        if (names := tuple(record)) not in known:
+            known.add(names)
+            columns.update(dict.fromkeys(names))
+        cells = record.values() if names == tuple(columns) else [record.get(name, "") for name in columns]
+        writer.writerow([inert(cell) if type(cell) is str else cell for cell in cells])
         widths.append(len(columns))
     writer.writerow(map(inert, columns or ["run"]))
     head = lines.pop()

@@ -77,14 +77,22 @@ def remove_waste(folder: Path, *, finished: bool = False) -> list[Waste]:
         SuiteFileError: If ``suite.json`` is damaged.
         OSError: If something cannot be removed.
     """
-    with locked(folder):
+    claims = Claims(folder)
+    claims.check_idle()
+    # A suite may begin in this very moment: it waits for the first claim, and keeps off runs that are claimed.
+    with locked(folder), claims.hold_soon(SUITE_FILE):
         waste = [one for one in find_waste(folder) if finished or one.kind is not Kind.FINISHED]
         for one in waste:
-            if one.path.is_dir():
-                shutil.rmtree(one.path)
-            else:
-                one.path.unlink()
+            _remove(one, folder, claims)
     return waste
+
+
+def _remove(one: Waste, folder: Path, claims: Claims) -> None:
+    with claims.hold_soon(one.path.relative_to(folder).parts[0]):
+        if one.path.is_dir():
+            shutil.rmtree(one.path)
+        else:
+            one.path.unlink(missing_ok=True)
 
 
 def _temporaries(folder: Path) -> Iterator[Path]:
