@@ -10,8 +10,9 @@ from enum import Enum
 from pathlib import Path
 
 from autotunenet.files import locked
+from autotunenet_bench.results.claims import Claims
 from autotunenet_bench.results.store import ResultStore
-from autotunenet_bench.results.suite_file import read_suite_file
+from autotunenet_bench.results.suite_file import SUITE_FILE, read_suite_file
 
 _TEMPORARY = re.compile(r"\.(?:[\w.-]+\.(?:json|html|md|csv|tex|parquet))\.[\w]+|checkpoint\.pt\.tmp")
 """Names that `autotunenet.files.write_atomically` and checkpoints have before they are whole."""
