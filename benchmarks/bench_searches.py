@@ -252,7 +252,8 @@ def main() -> None:
     """Do what the command line says."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("tables", "functions", "latency"))
-    parser.add_argument("--seeds", type=int, default=200, help="how many; 0, 1, 2 and so on")
+    parser.add_argument("--seeds", type=int, default=200, help="how many")
+    parser.add_argument("--first-seed", type=int, default=0, help="they count up from here")
     parser.add_argument("--trials", type=int, help="of each run; default: 10 of a table, 50 of a function, 200 told")
     parser.add_argument(
         "--players", nargs="+", choices=PLAYERS, default=list(PLAYERS), help="which; the first is the floor"
@@ -268,7 +269,7 @@ def main() -> None:
     if args.trials:
         problems = [Problem(**{**vars(problem), "num_trials": args.trials}) for problem in problems]
     report = functions if args.what == "functions" else tables
-    report(problems, args.players, range(args.seeds), Players(args.workers))
+    report(problems, args.players, range(args.first_seed, args.first_seed + args.seeds), Players(args.workers))
 
 
 if __name__ == "__main__":

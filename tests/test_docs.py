@@ -48,6 +48,12 @@ def examples(page: Path) -> list[tuple[int, str]]:
     return [(text.count("\n", 0, m.start(2)), m[2]) for m in FENCE.finditer(text) if m[1] == "python"]
 
 
+def anchors(page: Path) -> set[str]:
+    """What the headings of a page can be linked to by: their words in small letters, with hyphens between."""
+    headings = re.findall(r"^#+ (.*)$", prose(page), re.MULTILINE)
+    return {re.sub(r"[-\s]+", "-", re.sub(r"[^\w\s-]", "", heading).strip().lower()) for heading in headings}
+
+
 def prose(page: Path) -> str:
     """The page without its blocks."""
     return FENCE.sub("", text_of(page))
@@ -98,7 +104,10 @@ def test_examples_run(page, tmp_path):
 def test_links_lead_somewhere(page):
     for target in LINK.findall(prose(page)):
         if not target.startswith(("http://", "https://", "mailto:", "#")):
-            assert (page.parent / target.partition("#")[0]).exists(), f"{page.name} links to {target}"
+            path, _, anchor = target.partition("#")
+            assert (page.parent / path).exists(), f"{page.name} links to {target}"
+            if anchor and path.endswith(".md"):
+                assert anchor in anchors(page.parent / path), f"{page.name}: no heading {target}"
 
 
 @every_page
@@ -135,6 +144,8 @@ def test_the_members_of_the_benchmark_are_listed(registry):
 
 
 def test_every_page_is_in_the_navigation():
-    navigation = text_of(ROOT / "mkdocs.yml")
+    navigation, start = text_of(ROOT / "mkdocs.yml"), text_of(ROOT / "docs" / "index.md")
     for page in (ROOT / "docs").glob("*.md"):
         assert f": {page.name}\n" in navigation, f"{page.name} is not in the nav of mkdocs.yml"
+        if page.name != "index.md":
+            assert f"]({page.name})" in start, f"docs/index.md does not lead to {page.name}"

@@ -10,13 +10,14 @@ import pytest
 
 SRC = Path(__file__).parents[1] / "src"
 
-# A unit may import units of the floors below it, and itself. A new module has to be given its floor here.
+# A unit may import units of the floors below it, and itself. A new module has to be given its floor here; one of a
+# sub-package may be given one of its own.
 FLOORS = [
-    {"types", "state", "space", "files", "processes"},
-    {"hpo", "sinks", "surrogates", "launch_losses"},
+    {"types", "state", "space", "files", "processes", "optional"},
+    {"hpo", "sinks", "views", "surrogates", "launch_losses"},
     {"launch_search"},
     {"attribution", "controllers", "guards", "launch", "monitors", "snapshots"},
-    {"agreement", "arguments", "reasons", "reporting"},
+    {"agreement", "arguments", "reasons", "reporting", "resuming", "step_losses"},
     {"way_back"},
     {"replaying"},
     {"trial"},
@@ -24,9 +25,13 @@ FLOORS = [
     {"launching"},
     {"tuner"},
     {"adapters", "testing"},
-    {"autotune"},
+    {"autotune", "watch"},
+    {"adapters._options"},
+    {"adapters.accelerate", "adapters.keras", "adapters.lightning", "adapters.transformers"},
+    {"cli"},
+    {"__main__"},
 ]
-MAY_IMPORT_TORCH = {"adapters"}
+MAY_IMPORT_TORCH = {"adapters", *(name for names in FLOORS for name in names if name.startswith("adapters."))}
 MAY_IMPORT_TORCH_INSIDE_FUNCTIONS = {"testing", "autotune", "sinks"}
 
 CORE = sorted((SRC / "autotunenet").rglob("*.py"))
@@ -35,7 +40,13 @@ BENCH = sorted((SRC / "autotunenet_bench").rglob("*.py"))
 
 def unit(path):
     """Return the unit that a file of a package belongs to: its module, or the sub-package it lies in."""
-    return path.relative_to(SRC).with_suffix("").parts[1]
+    return unit_of(".".join(path.relative_to(SRC).with_suffix("").parts))
+
+
+def unit_of(module):
+    """Return the unit of a dotted name: its second part, with the third where that has a floor of its own."""
+    names = module.split(".")[1:3]
+    return ".".join(names) if floor(".".join(names)) is not None else names[0]
 
 
 def imports(path, nested=True):
@@ -52,7 +63,7 @@ def imports(path, nested=True):
 
 
 def our_units(path, package="autotunenet"):
-    return {name.split(".")[1] for name in imports(path) if name.startswith(package + ".")}
+    return {unit_of(name) for name in imports(path) if name.startswith(package + ".")}
 
 
 def ids(path):
@@ -139,10 +150,16 @@ def in_a_new_process(code):
     )
 
 
-@pytest.mark.parametrize("module", ["autotunenet", "autotunenet.hpo, autotunenet.testing"])
-def test_the_core_comes_without_torch(module):
+OPTIONAL = (
+    *("torch", "scipy", "sklearn", "optuna", "matplotlib", "pandas", "rich", "tensorboard", "wandb", "mlflow"),
+    *("transformers", "lightning", "accelerate", "keras"),
+)
+
+
+@pytest.mark.parametrize("module", ["autotunenet", "autotunenet.hpo, autotunenet.testing", "autotunenet.cli"])
+def test_the_core_comes_without_torch_and_without_what_only_some_need(module):
     done = in_a_new_process(
-        f"import {module}, sys; assert not {{'torch', 'scipy', 'sklearn', 'optuna'}} & sys.modules.keys()"
+        f"import {module}, sys; assert not {{{', '.join(map(repr, OPTIONAL))}}} & sys.modules.keys()"
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
@@ -153,7 +170,8 @@ def test_importing_changes_nothing_for_others(tmp_path):
         f"import os; os.chdir({str(tmp_path)!r})\n"
         "import logging, random, sys\n"
         "before = sys.excepthook, random.getstate(), list(logging.root.handlers), logging.root.level\n"
-        "import autotunenet, autotunenet.adapters.pytorch\n"
+        "import autotunenet, autotunenet.adapters.pytorch, autotunenet.adapters.accelerate\n"
+        f"assert not {set(OPTIONAL) - {'torch'}} & sys.modules.keys()\n"
         "assert before == (sys.excepthook, random.getstate(), logging.root.handlers, logging.root.level)\n"
         "assert os.listdir('.') == []\n"
     )

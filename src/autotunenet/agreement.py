@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from autotunenet.state import PlainState
 from autotunenet.types import RatedRun, SharedRun, TrainingRun
 
-_WIDTH = 8
+_WIDTH = 9
 """Numbers in every exchange, whatever it is about: processes that have come apart are to be told so, not to hang."""
 
 
@@ -47,11 +47,14 @@ class Agreed(NamedTuple):
         loss: Mean over the processes that take the step themselves; not finite where one of theirs is not.
         batch: This process's own; None where one of them has given none.
         metric: Mean of what `observe` was told since the last step, in one process or more; None: nothing.
+        took_step: Whether one of the processes that take the step themselves has seen its optimizer step; None: no, but
+            it may have.
     """
 
     loss: float
     batch: Any
     metric: float | None
+    took_step: bool | None
 
 
 class _Seen(NamedTuple):
@@ -65,6 +68,7 @@ class _Seen(NamedTuple):
     step: float
     lr: float
     total: float  # sum of all values in force
+    took_step: float  # NaN: that cannot be told
 
     def is_beside(self, other: _Seen) -> bool:
         """Whether two processes are at the same place in the same training."""
@@ -92,13 +96,14 @@ class Agreement(PlainState):
         """Whether there are other processes."""
         return self._shared is not None
 
-    def on_step(self, loss: float | None, batch: Any, step: int) -> Agreed:
+    def on_step(self, loss: float | None, batch: Any, step: int, took_step: bool | None = True) -> Agreed:
         """Exchange what is known of a step. Every process has to call it.
 
         Args:
             loss: Of this process; None where it follows the others.
             batch: Of this process, or None.
             step: Steps before this one.
+            took_step: Whether this process has seen its optimizer step; None: that cannot be told.
 
         Raises:
             RuntimeError: If the processes have come apart: in their steps, or in the values in force; if there are none
@@ -108,7 +113,7 @@ class Agreement(PlainState):
         if self._shared is None:
             if loss is None:
                 raise RuntimeError("this process trains alone and has nobody to follow; call tuner.step with the loss")
-            return Agreed(loss, batch, metric)
+            return Agreed(loss, batch, metric, took_step)
         values, rated = self._run.get_hyperparams(), self._rated
         topic = Topic.STEP if loss is not None else Topic.FOLLOW
         numbers = (
@@ -119,14 +124,18 @@ class Agreement(PlainState):
             step,
             rated.effective_lr if rated and "lr" in values else next(iter(values.values())),
             sum(values.values()),
+            math.nan if took_step is None else took_step,
         )
         everyone = [_Seen(*row) for row in exchange(self._run, topic, *numbers)]
         self._check(self._shared, everyone)
         metrics = [seen.metric for seen in everyone if seen.has_metric]
+        active = [seen for seen in everyone if seen.topic == Topic.STEP]
+        steps = [None if math.isnan(seen.took_step) else bool(seen.took_step) for seen in active]
         return Agreed(
-            loss=_mean([seen.loss for seen in everyone if seen.topic == Topic.STEP]),
+            loss=_mean([seen.loss for seen in active]),
             batch=batch if all(seen.has_batch for seen in everyone) else None,
             metric=_mean(metrics) if metrics else None,
+            took_step=True if True in steps else None if None in steps else False,
         )
 
     @staticmethod
@@ -146,12 +155,12 @@ class Agreement(PlainState):
 
 
 def exchange(run: TrainingRun, topic: Topic, *numbers: float) -> list[tuple[float, ...]]:
-    """Return what each process says about a topic: one row of eight numbers each, in order of rank, the topic first.
+    """Return what each process says about a topic: one row of nine numbers each, in order of rank, the topic first.
 
     Args:
         run: The training. Of one that a process trains alone there is one row.
         topic: What it is about.
-        *numbers: At most seven.
+        *numbers: At most eight.
 
     Raises:
         RuntimeError: If other processes speak of something else.

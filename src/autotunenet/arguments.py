@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from numbers import Real
 from typing import Any, SupportsFloat, TypeVar
@@ -13,24 +14,32 @@ from autotunenet.types import Hyperparams
 P = TypeVar("P")
 
 
+_NO_NUMBERS = (str, bytes, bytearray, memoryview)
+"""Texts that Python makes numbers of."""
+
+
 def as_float(value: SupportsFloat, what: str) -> float:
     """Return a number, out of a tensor with one element as well.
 
     Args:
-        value: A number, or a tensor or an array with one element.
+        value: A number, or a tensor or an array with one element. An integer beyond the range of floats is an infinity,
+            as such a number is in tensors and arrays.
         what: Its name in an error.
 
     Raises:
         TypeError: If it is no number and holds none.
 
-    >>> as_float(2, "loss")
-    2.0
+    >>> as_float(2, "loss"), as_float(-(10**400), "loss")
+    (2.0, -inf)
     """
     if type(value) is float:
         return value
     try:
-        if not isinstance(value, str | bytes) and not getattr(value, "is_complex", bool)():
-            return float(value.detach() if hasattr(value, "detach") else value)
+        number: Any = value.item() if hasattr(value, "item") else value
+        if not isinstance(number, _NO_NUMBERS):
+            return float(number)
+    except OverflowError:
+        return math.inf if number > 0 else -math.inf
     except (TypeError, ValueError, RuntimeError) as error:
         fault: Exception | None = error
     else:

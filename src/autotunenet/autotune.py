@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import weakref
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from autotunenet import arguments
 from autotunenet.attribution import Attribution
@@ -15,7 +15,7 @@ from autotunenet.launch import Launch
 from autotunenet.snapshots import Scope, SnapshotBuffer
 from autotunenet.space import Dimension, Float, SearchSpace
 from autotunenet.tuner import Tuner
-from autotunenet.types import ScheduledRun, Stateful, TrainingRun
+from autotunenet.types import RatedRun, ScheduledRun, Stateful, TrainingRun
 
 if TYPE_CHECKING:
     from torch import nn
@@ -32,7 +32,7 @@ _TUNERS: weakref.WeakKeyDictionary[Any, tuple[weakref.ref[Tuner], weakref.ref[To
 
 def AutoTuneNet(  # noqa: N802 - the product's name
     model: nn.Module,
-    optimizer: Optimizer,
+    optimizer: Optimizer | Sequence[Optimizer],
     total_steps: int | None = None,
     *,
     space: Mapping[str, Dimension] | None = None,
@@ -55,8 +55,10 @@ def AutoTuneNet(  # noqa: N802 - the product's name
     that.
 
     Args:
-        model: What is trained.
-        optimizer: Any optimizer with param groups.
+        model: What is trained. A tuner that is made later for some of the same weights closes this one: going back,
+            each would undo the other's work.
+        optimizer: Any optimizer with param groups. Or a list of several that one loss trains, such as Muon for the
+            matrices and AdamW for the rest: one factor applies to all of them, and every group's ratio is kept.
         total_steps: Optimizer steps of the whole training, discarded ones included; None: not known.
         space: What may be tuned, within which bounds: a `SearchSpace`, or a dict that one can be made of. None: lr,
             from 1e-7 to 1e7 times the optimizer's; a saved state brings its own bounds along then.
@@ -89,19 +91,20 @@ def AutoTuneNet(  # noqa: N802 - the product's name
     >>> loss.item() < 0.01
     True
     """
-    from autotunenet.adapters._groups import check_training
+    from autotunenet.adapters._optimizers import members_of
     from autotunenet.adapters.pytorch import TorchRun
 
-    check_training(model, optimizer)
-    _refuse_second(optimizer)
+    _refuse_second(members_of(model, optimizer))
     named = ("lr",) if space is None else arguments.as_space(space)
     run = TorchRun(model, optimizer, names=named, extras=extras, modulate=modulate, process_group=process_group)
     try:
-        tuner = make_tuner(run, _AroundUsersLr(run) if space is None else space, total_steps, **options)
+        tuner = make_tuner(run, AroundUsersLr(run) if space is None else space, total_steps, **options)
     except BaseException:
         run.close()  # a traceback may keep it alive
         raise
-    _TUNERS[optimizer] = weakref.ref(tuner), weakref.ref(run)
+    _take_over(run)
+    for member in run.optimizers:
+        _TUNERS[member] = weakref.ref(tuner), weakref.ref(run)
     return tuner
 
 
@@ -115,9 +118,10 @@ def make_tuner(
     launch: bool | Launch | None = True,
     bayesian: bool = True,
     attribution: bool | Attribution | None = True,
-    land: bool = True,
+    land: bool | Literal["always"] = True,
     rewarm: bool = True,
     backoff: float = 0.25,
+    accumulation: bool = True,
     seed: int = 0,
     **options: Any,
 ) -> Tuner:
@@ -134,10 +138,11 @@ def make_tuner(
         bayesian: Whether to move away from the plan on evidence.
         attribution: Whether to find out after an alarm whose fault it was, or the `Attribution` that does it.
         land: Whether lr comes down at the end, or on a plateau where the end is not known. An LR scheduler of the
-            user's takes its place, from when it is there.
+            user's takes its place, from when it is there; ``"always"``: on top of it, where it never comes down.
         rewarm: Whether lr warms up again, from a half, after a change of the data.
         backoff: Factor on lr after a rollback that found the same lr in force, in (0, 1); compounds. A quarter, as the
             launch keeps it from an lr that failed.
+        accumulation: As in `Tuner`: whether calls of ``step`` with no optimizer step between them count as one.
         seed: Seed of the controller.
         **options: Of `Tuner`: replay, mode, monitor, guard, snapshot_every, ...
 
@@ -161,6 +166,7 @@ def make_tuner(
         launch=Launch(total_steps=total_steps) if launch is True else arguments.as_part("launch", launch, Launch),
         attribution=arguments.as_part("attribution", attribution, Attribution),
         backoff=backoff,
+        accumulation=accumulation,
         **{"guard": chain(max_delta(1.0), within(space)), **options},
     )
 
@@ -170,13 +176,16 @@ def make_controller(
     total_steps: int | None = None,
     *,
     bayesian: bool = True,
-    land: bool = True,
+    land: bool | Literal["always"] = True,
     rewarm: bool = True,
     seed: int = 0,
     run: TrainingRun | None = None,
 ) -> Controller:
     """Return AutoTuneNet's controller: a plan, and the Bayesian one on top of it. The arguments are `make_tuner`'s."""
-    plan = _YieldingCruise(run, total_steps=total_steps, land=land, **({} if rewarm else {"warmth": 1.0}))
+    if land not in (True, False, "always"):
+        raise ValueError(f"land must be True, False or 'always', got {land!r}")
+    schedule = None if land == "always" else run
+    plan = _YieldingCruise(schedule, total_steps=total_steps, land=bool(land), **({} if rewarm else {"warmth": 1.0}))
     return Bayesian(tuple(space), prior=plan, seed=seed) if bayesian else plan
 
 
@@ -196,7 +205,7 @@ class _YieldingCruise(Cruise):
         self._land = value
 
 
-class _AroundUsersLr(SearchSpace):
+class AroundUsersLr(SearchSpace):
     """The default space: lr, within decades of the one that a run was made with.
 
     A run that goes on from a saved state knows the lr that the first one was made with, and not only the one that was
@@ -206,7 +215,7 @@ class _AroundUsersLr(SearchSpace):
         ValueError: If that lr is not above 0.
     """
 
-    def __init__(self, run: TorchRun) -> None:
+    def __init__(self, run: RatedRun) -> None:
         if run.users_lr <= 0:
             raise ValueError(
                 "the optimizer's lr is 0 in every group; give it a positive one, or give a search space. Where a tuner "
@@ -230,14 +239,11 @@ def _around(lr: float) -> Float:
     return Float(lr / _REACH, lr * _REACH, log=True)
 
 
-def _refuse_second(optimizer: Any) -> None:
-    """Refuse an optimizer that a tuner still holds: two would write over each other's values."""
+def _refuse_second(optimizers: Sequence[Any]) -> None:
+    """Refuse optimizers one of which a tuner still holds: two would write over each other's values."""
 
     def is_held() -> bool:
-        if optimizer not in _TUNERS:
-            return False
-        tuner, run = _TUNERS[optimizer]
-        return tuner() is not None and (live := run()) is not None and not live.is_closed
+        return any(_live(optimizer) for optimizer in optimizers)
 
     if is_held():
         gc.collect()  # one that is only waiting to be collected holds nothing
@@ -246,3 +252,22 @@ def _refuse_second(optimizer: Any) -> None:
                 "this optimizer has a tuner already, and two would write over each other's lr; close() that one first, "
                 "or make the model and the optimizer anew, as for a run from the start"
             )
+
+
+def _take_over(run: TorchRun) -> None:
+    """Close the tuners that hold weights of a new run: of another part of the model they would not."""
+    for tuner, other in filter(None, map(_live, list(_TUNERS))):
+        if name := run.shared_with(other):
+            tuner.close(
+                f"a tuner that was made later holds {name} too, and going back each would undo the other's work. "
+                "Give each the part of the model that its optimizers train, AutoTuneNet(model.part, optimizer); where "
+                "one loss trains all, give one tuner all of them, AutoTuneNet(model, [optimizer, another])"
+            )
+
+
+def _live(optimizer: Any) -> tuple[Tuner, TorchRun] | None:
+    """Return the tuner that holds an optimizer, and its run; None: there is none, or it has been closed."""
+    if optimizer not in _TUNERS:
+        return None
+    tuner, run = _TUNERS[optimizer][0](), _TUNERS[optimizer][1]()
+    return None if tuner is None or run is None or run.is_closed else (tuner, run)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import tempfile
@@ -9,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 LOCK_FILE = ".lock"
 """Held open by the process that works in a folder. The file stays behind: removing it would race with the next one."""
@@ -16,6 +18,31 @@ LOCK_FILE = ".lock"
 
 class FolderInUseError(RuntimeError):
     """Another process is writing results into the same folder."""
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Return the values of a JSON text, which may come from anywhere.
+
+    Raises:
+        ValueError: If it is none, is no UTF-8, or is nested too deep to be read.
+
+    >>> parse_json("[" * 100_000)
+    Traceback (most recent call last):
+    ValueError: it is nested too deep
+    """
+    try:
+        return json.loads(text.decode("utf-8") if isinstance(text, bytes) else text)
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+
+
+def is_plain_name(name: Any) -> bool:
+    r"""Return whether a name that a file holds is that of something in a folder, and no way out of it.
+
+    >>> [is_plain_name(name) for name in ("run-1", "", ".", "..", "a/b", "/etc", "C:x", "a\0", 3)]
+    [True, False, False, False, False, False, False, False, False]
+    """
+    return isinstance(name, str) and bool(name.strip(".")) and not set(name) & set("/\\:\0")
 
 
 def write_atomically(path: Path, text: str | Iterable[str]) -> None:

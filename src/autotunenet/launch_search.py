@@ -300,7 +300,8 @@ class LaunchSearch(LaunchLosses):
 
     def _fail(self, why: str) -> Move:
         loss = self._losses[-1]
-        what = f"{why}, from {self._reference:.4g} to {loss:.4g}" if math.isfinite(loss) else f"the loss became {loss}"
+        top = max(loss, mean(self._losses[-2:]))  # of the two that were judged, the last may be the lower
+        what = f"{why}, from {self._reference:.4g} to {top:.4g}" if math.isfinite(loss) else f"the loss became {loss}"
         self.reason = f"lr {self.lr:.3g} failed: {what}. Taken back."
         self._ceiling = self.lr
         if self._good:

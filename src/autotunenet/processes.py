@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import multiprocessing
 import os
 import pickle
@@ -16,7 +18,24 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Protocol, TypeVar
+
+
+class Worker(Protocol):
+    """A process that speaks through a channel."""
+
+    @property
+    def process(self) -> BaseProcess:
+        """The process."""
+        ...
+
+    @property
+    def channel(self) -> Connection:
+        """Our end of its channel."""
+        ...
+
+
+AnyWorker = TypeVar("AnyWorker", bound=Worker)
 
 
 class Starter:
@@ -49,7 +68,7 @@ class Starter:
         """Return a running process. Workers inherit a blocked SIGINT, and must unblock it once they can bear it."""
         process: BaseProcess = self._context.Process(target=target, args=args)
         with ExitStack() as stack:
-            stack.enter_context(_environment(self._environment))
+            stack.enter_context(variables_set(self._environment))
             stack.enter_context(_blocked_interrupts())
             if not self._needs_main:
                 stack.enter_context(_hidden_main())
@@ -109,6 +128,53 @@ def end_processes(processes: Sequence[BaseProcess], grace_seconds: float) -> Non
         if process.is_alive():
             process.kill()
             process.join()
+
+
+def hear(
+    workers: Sequence[AnyWorker], interrupted: Connection, timeout: float | None = None
+) -> Iterator[tuple[AnyWorker, list[Any], bool]]:
+    """Wait until something happens, and yield what each worker has sent, and whether it has ended.
+
+    Args:
+        workers: Those to listen to.
+        interrupted: From `interrupts`.
+        timeout: Seconds after which to go on though nothing has happened; None: never.
+
+    Raises:
+        KeyboardInterrupt: If Ctrl-C was pressed.
+    """
+    channels: list[Any] = [worker.channel for worker in workers]
+    sentinels = [worker.process.sentinel for worker in workers]
+    ready = connection.wait([*channels, *sentinels, interrupted], timeout=timeout)
+    if interrupted in ready:
+        raise KeyboardInterrupt
+    for worker, sentinel in list(zip(workers, sentinels, strict=True)):
+        messages, is_closed = receive(worker.channel)  # of one that has ended too: what it had sent before counts
+        yield worker, messages, is_closed or sentinel in ready
+
+
+def receive(channel: Connection) -> tuple[list[Any], bool]:
+    """Return what was sent, and whether that is all that will ever be."""
+    messages: list[Any] = []
+    try:
+        while channel.poll():
+            messages.append(channel.recv())
+    except (EOFError, OSError):
+        return messages, True
+    return messages, False
+
+
+def trim_memory() -> None:
+    """Give memory that is free inside this process back to the system, where the C library can (glibc).
+
+    A process that has freed gigabytes else keeps most of them, and the next to want them finds none.
+    """
+    gc.collect()
+    try:
+        trim = ctypes.CDLL(None).malloc_trim
+    except (AttributeError, OSError, TypeError):  # another C library, or Windows, where None names none
+        return
+    trim(0)
 
 
 @contextmanager
@@ -173,7 +239,8 @@ def _python_path() -> str:
 
 
 @contextmanager
-def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+def variables_set(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables while in here, also for processes that are started."""
     saved = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:

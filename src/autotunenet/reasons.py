@@ -7,24 +7,34 @@ import math
 from autotunenet.snapshots import Scope, Snapshot
 from autotunenet.types import Hyperparams, is_finite
 
+_LIKE_A_PLATEAU = (
+    " If it was a scheduler like ReduceLROnPlateau, which leaves no trace before it writes, make the tuner with "
+    "modulate=True: what it writes is scaled then, and not written over."
+)
 
-def adaptation(current: Hyperparams, proposed: Hyperparams, applied: Hyperparams, foreign: str = "") -> str:
+
+def adaptation(
+    current: Hyperparams, proposed: Hyperparams, applied: Hyperparams, known: Hyperparams | None = None
+) -> str:
     """Say what a controller asked for, and what became of it.
 
     Args:
         current: In force before.
         proposed: Asked for.
         applied: In force after.
-        foreign: Changes that somebody else made since the last decision, as from `changes`.
+        known: What the tuner had put in force; where `current` is another, somebody else has changed it since. None:
+            the same.
 
     >>> adaptation({"lr": 0.1}, {"lr": 0.4}, {"lr": 0.15})
     'Asked for lr 0.1 -> 0.4; bounded to lr 0.1 -> 0.15.'
     """
-    if foreign:
+    if known is not None and (foreign := changes(known, current)):
         end = "that stands" if applied == current else "that was changed again"
+        is_cut = current.get("lr", math.inf) < known.get("lr", 0.0)
         return (
             adaptation(current, proposed, applied)
             + f" Somebody else had changed {foreign} since the last decision; {end}."
+            + (_LIKE_A_PLATEAU if is_cut else "")
         )
     if not is_finite(proposed):
         values = ", ".join(f"{name} = {value:.4g}" for name, value in proposed.items())

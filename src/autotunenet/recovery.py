@@ -368,6 +368,8 @@ class Recovery(PlainState):
         check_keys(type(self).__name__, state_dict, (*self.state_names, "monitor", "way_back", "trial"))
         if bool(state_dict["trial"]) != bool(self._trial):
             raise ValueError("this is no state of this Tuner: one of the two has an attribution, the other has none")
+        own = {name: state_dict[name] for name in self.state_names}
+        self.check_plain(own)
         before = self.monitor.state_dict(), self._trial.state_dict() if self._trial else {}
         try:
             self.monitor.load_state_dict(state_dict["monitor"])
@@ -379,4 +381,4 @@ class Recovery(PlainState):
             if self._trial:
                 self._trial.load_state_dict(before[1])
             raise
-        super().load_state_dict({name: state_dict[name] for name in self.state_names})
+        super().load_state_dict(own)

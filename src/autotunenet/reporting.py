@@ -6,7 +6,7 @@ import logging
 import math
 from collections.abc import Callable, Sequence
 
-from autotunenet.sinks import Sink
+from autotunenet.sinks import ResumableSink, Sink
 from autotunenet.state import PlainState
 from autotunenet.types import Action, Decision, Health, RatedRun, TrainingRun
 
@@ -27,7 +27,7 @@ class Reporter(PlainState):
         TypeError: If one of `sinks` is none.
     """
 
-    state_names = ("_health", "_num_rollbacks", "_num_discarded", "_loss", "_validation")
+    state_names = ("_health", "_num_rollbacks", "_num_discarded", "_num_reports", "_loss", "_validation")
 
     def __init__(self, run: TrainingRun, sinks: Sequence[Sink] = ()) -> None:
         for sink in sinks:
@@ -36,6 +36,7 @@ class Reporter(PlainState):
         self._run, self._sinks = run, list(sinks)
         self._health = Health.STABLE.value
         self._num_rollbacks = self._num_discarded = 0
+        self._num_reports = 0  # whatever a sink is told counts, also where there is none
         self._loss = self._validation = math.nan
 
     def decided(self, decision: Decision) -> None:
@@ -44,6 +45,7 @@ class Reporter(PlainState):
         self._loss = decision.observation.metric
         self._num_rollbacks += decision.action is Action.ROLLBACK
         self._num_discarded += decision.discarded_steps
+        self._num_reports += 1
         if self._sinks:
             values, step = self.metrics(), decision.observation.step
             self._tell(lambda sink: sink.log(values, step))
@@ -52,7 +54,13 @@ class Reporter(PlainState):
     def measured(self, metric: float, step: int) -> None:
         """Report a validation metric, as the user gave it."""
         self._validation = metric
+        self._num_reports += 1
         self._tell(lambda sink: sink.log({"autotunenet/validation": metric}, step))
+
+    def resumed(self, step: int) -> None:
+        """Report that a saved state was loaded, which had seen so many optimizer steps."""
+        reports = self._num_reports
+        self._tell(lambda sink: sink.resumed(step, reports) if isinstance(sink, ResumableSink) else None)
 
     def metrics(self) -> dict[str, float]:
         """Return what `autotunenet.Tuner.metrics` describes."""

@@ -7,7 +7,7 @@ import math
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, Protocol, runtime_checkable
 
-from autotunenet.state import check_keys
+from autotunenet.state import check_keys, check_kind
 from autotunenet.types import Hyperparams, TrainingRun
 
 Scope = Literal["none", "hyperparameters", "full"]
@@ -173,8 +173,23 @@ class SnapshotBuffer:
                 f"the saved snapshots have the scope {state_dict['scope']!r}, this buffer has {self.scope!r}; "
                 "make the tuner with the scope it was saved with"
             )
-        slots = {name: Snapshot(**copy.deepcopy(saved)) for name, saved in state_dict["slots"].items()}
+        if not isinstance(state_dict["slots"], dict):
+            raise ValueError("this is no saved state: the slots of a SnapshotBuffer are a dict")
+        slots = {name: _snapshot(name, saved) for name, saved in state_dict["slots"].items()}
         for snapshot in slots.values():
             if snapshot.buffers is not None and isinstance(self._run, CheckingRun):
                 self._run.check_buffers(snapshot.buffers)
         self._spares, self._slots = [], slots
+
+
+def _snapshot(slot: str, saved: dict[str, Any]) -> Snapshot:
+    """Return a copy of a saved slot, or raise ValueError for what is none."""
+    plain = {"step": 0, "loss": 0.0, "hyperparams": {}, "age": 0}
+    check_keys(f"a snapshot ({slot})", saved, (*plain, "buffers"))
+    for name, pattern in plain.items():
+        check_kind(f"{name} of the snapshot {slot}", saved[name], pattern)
+    if not all(isinstance(value, float | int) for value in saved["hyperparams"].values()):
+        raise ValueError(f"this is no saved state: a hyperparameter of the snapshot {slot} is no number")
+    if not isinstance(saved["buffers"], dict | type(None)):
+        raise ValueError(f"this is no saved state: the buffers of the snapshot {slot} are a dict, or None")
+    return Snapshot(**copy.deepcopy(saved))

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from typing import Any, Literal, SupportsFloat
 
 from autotunenet import arguments, reasons
-from autotunenet.agreement import Agreed, Agreement, first_proposal
+from autotunenet.agreement import Agreement, first_proposal
 from autotunenet.attribution import Attribution
 from autotunenet.controllers import Controller
 from autotunenet.guards import Guard, chain, max_delta, within
@@ -28,10 +28,12 @@ from autotunenet.monitors import Monitor, default_monitor
 from autotunenet.recovery import Recovery
 from autotunenet.replaying import Replay
 from autotunenet.reporting import Reporter
+from autotunenet.resuming import all_or_nothing, saved_history, saved_values
 from autotunenet.sinks import Sink
 from autotunenet.snapshots import SnapshotBuffer
 from autotunenet.space import SearchSpace
 from autotunenet.state import PlainState, check_keys
+from autotunenet.step_losses import StepLosses
 from autotunenet.types import (
     Action,
     ClosableRun,
@@ -44,12 +46,13 @@ from autotunenet.types import (
     TrainingRun,
     is_finite,
 )
+from autotunenet.views import Viewed
 from autotunenet.way_back import WayBack
 
 logger = logging.getLogger(__name__)
 
 
-class Tuner(PlainState):
+class Tuner(Viewed, PlainState):
     """Adapts the hyperparameters of one running training, and brings it back when it breaks.
 
     Two loops. `step` is the fast one: call it after every optimizer step with that step's training loss; it watches the
@@ -82,6 +85,9 @@ class Tuner(PlainState):
         replay: Trains one batch as the user's loop does, and returns its loss: makes the attribution a paired
             comparison. Used where `step` is given the batches.
         launch: Finds the lr in the first steps, where the scope is ``"full"``. None: the controller's first values.
+        accumulation: Whether calls of `step` with no optimizer step between them count as one step, with their mean
+            loss, where the run sees optimizer steps: batches of which each adds to the gradient, and steps that a
+            gradient scaler has skipped. False: every call is a step.
         history_size: Decisions that `history` remembers; older ones are dropped.
         sinks: Where numbers and decisions go besides, for example an `autotunenet.sinks.Sink` of your own.
 
@@ -130,6 +136,7 @@ class Tuner(PlainState):
         attribution: Attribution | None = None,
         replay: Replay | None = None,
         launch: Launch | None = None,
+        accumulation: bool = False,
         history_size: int = 100_000,
         sinks: Sequence[Sink] = (),
     ) -> None:
@@ -149,6 +156,7 @@ class Tuner(PlainState):
         arguments.check_parts(initial, space, controller)
         self.history: deque[Decision] = deque(maxlen=history_size)
         self._reporter = Reporter(run, sinks)
+        self._step_losses = StepLosses(run if accumulation else None)
         self._agreement = Agreement(run)
         self._run, self._space, self._controller = run, space, controller
         self._guard = chain(max_delta(0.5), within(space)) if guard is None else guard
@@ -169,7 +177,7 @@ class Tuner(PlainState):
         if launch and "lr" in space and snapshots.scope == "full":
             self._launching = Launching(launch, run, self._way_back, self._recovery)
 
-        self._initial, self._is_closed = initial, False
+        self._initial, self._is_closed, self._why_closed = initial, False, ""
         self._num_steps = 0
         self._num_control_steps = 0
         self._losses: list[float] = []  # of the current interval
@@ -212,8 +220,11 @@ class Tuner(PlainState):
         the mean, and where one of them is not finite, neither is the mean.
 
         Args:
-            loss: Training loss, a number or a tensor with one element; lower is better; may be NaN or infinite.
-            batch: What the loss was computed from, for `replay`; a few are kept while an alarm is looked into.
+            loss: Training loss, a number or a tensor with one element; lower is better; may be NaN or infinite. Not the
+                one that a gradient scaler has scaled. With gradient accumulation, the mean over the batches; or, with
+                `accumulation`, call it after every batch with the loss of that one.
+            batch: What the loss was computed from, for `replay`; a few are kept while an alarm is looked into. Not
+                where several calls make a step: no stored batch gives that again.
 
         Returns:
             What was decided, or None if nothing was decided at this step.
@@ -235,13 +246,17 @@ class Tuner(PlainState):
     def _meet(self, loss: float | None, batch: Any) -> Decision | None:
         """Agree with the other processes, where there are any, on what has happened; then act on it."""
         if self._is_closed:
-            raise RuntimeError("this tuner is closed; make another one to go on tuning")
-        agreed = self._agreement.on_step(loss, batch if self.wants_batches else None, self._num_steps)
+            why = f": {self._why_closed}" if self._why_closed else "; make another one to go on tuning"
+            raise RuntimeError(f"this tuner is closed{why}")
+        batch = batch if self.wants_batches else None
+        agreed = self._agreement.on_step(loss, batch, self._num_steps, self._step_losses.took_step())
         earlier = None if agreed.metric is None else self._hear(agreed.metric)  # it was measured before this step
-        return self._take(agreed) or earlier
+        told = self._step_losses.take(agreed.loss, agreed.batch, agreed.took_step)
+        decision = self._take(*told) if told else None
+        self._step_losses.took_step()  # those of a replay were the tuner's own
+        return decision or earlier
 
-    def _take(self, agreed: Agreed) -> Decision | None:
-        value, batch = agreed.loss, agreed.batch
+    def _take(self, value: float, batch: Any) -> Decision | None:
         self._num_steps += 1
         self._way_back.advance(batch)
         if self._launching and not self._launching.launch.is_done:
@@ -287,11 +302,15 @@ class Tuner(PlainState):
             self._controller.observe_validation(value, self._num_steps)
         return None
 
-    def close(self) -> None:
-        """Let go of the run. What was found stays in force; in the middle of a launch it is what the user had."""
+    def close(self, reason: str = "") -> None:
+        """Let go of the run. What was found stays in force; in the middle of a launch it is what the user had.
+
+        Args:
+            reason: What `step` is to say to whoever goes on calling it.
+        """
         if self._is_closed:
             return
-        self._is_closed = True
+        self._is_closed, self._why_closed = True, reason
         if self._agreement.metric is not None:  # no step has come to bring it to the others
             self._reporter.measured(self._agreement.metric, self._num_steps)
         if isinstance(self._run, ClosableRun):
@@ -326,6 +345,12 @@ class Tuner(PlainState):
     def _is_launching(self) -> bool:
         return self._launching is not None and not self._launching.launch.is_done
 
+    @property
+    def _phase(self) -> str:
+        if self._is_closed:
+            return "closed"
+        return "launching" if self._is_launching() else "on trial" if self._recovery.is_on_trial else "running"
+
     def _go_on_launching(self, launching: Launching, loss: float) -> Decision | None:
         foreign = reasons.changes(self._applied, self._run.get_hyperparams())
         if not foreign:
@@ -346,17 +371,17 @@ class Tuner(PlainState):
     def _control(self, metric: float) -> Decision:
         """Close the interval: let the controller observe and propose, bound what it asks for, put that in force."""
         seen, proposed = self._consult(metric)
-        foreign = reasons.changes(self._applied, seen.hyperparams)
+        known = self._applied
         allowed = self._guard(seen.hyperparams, proposed, self._num_control_steps) if is_finite(proposed) else {}
         if self._recovery.is_holding:
             allowed = {name: min(value, seen.hyperparams[name]) for name, value in allowed.items()}
         self._run.set_hyperparams(allowed)
         self._applied = self._run.get_hyperparams()
 
-        if foreign and self._way_back.is_due(self._num_steps) and not self._snapshots.candidate:
+        if known != seen.hyperparams and self._way_back.is_due(self._num_steps) and not self._snapshots.candidate:
             self._way_back.capture(self._num_steps)  # a scheduler that writes at every step leaves no other moment
         why = self._controller.reason
-        reason = reasons.adaptation(seen.hyperparams, proposed, self._applied, foreign) + (f" {why}" if why else "")
+        reason = reasons.adaptation(seen.hyperparams, proposed, self._applied, known) + (f" {why}" if why else "")
         action = Action.HOLD if self._applied == seen.hyperparams else Action.ADAPT
         return self._close_interval(Decision(seen, Health(self._worst), action, proposed, self._applied, 0, reason))
 
@@ -440,50 +465,57 @@ class Tuner(PlainState):
         """Return everything that `load_state_dict` needs to go on bit for bit, snapshots and history included."""
         return {
             **super().state_dict(),
-            "run": self._run.state_dict() if isinstance(self._run, Stateful) else {},
+            "run": {},
+            "launch": {},
+            **{name: part.state_dict() for name, part in self._parts().items()},
             # Not always `_applied`: somebody else may have written since.
             "hyperparams": self._run.get_hyperparams(),
-            "controller": self._controller.state_dict(),
             "recovery": self._recovery.state_dict(),
-            "reporter": self._reporter.state_dict(),
-            "agreement": self._agreement.state_dict(),
-            "launch": self._launching.launch.state_dict() if self._launching else {},
             "history": [decision.to_record() for decision in self.history],
         }
+
+    def _parts(self) -> dict[str, Stateful]:
+        """Return those that can be put back where the state of another one is refused."""
+        parts: dict[str, Stateful] = {
+            "controller": self._controller,
+            "reporter": self._reporter,
+            "step_losses": self._step_losses,
+            "agreement": self._agreement,
+        }
+        if self._launching:
+            parts["launch"] = self._launching.launch
+        if isinstance(self._run, Stateful):
+            parts["run"] = self._run
+        return parts
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from a saved state. Load model and optimizer first; make the tuner with the arguments it had.
 
         Raises:
-            ValueError: If this is the state of a tuner with other parts; nothing is loaded then.
+            ValueError: If this is the state of a tuner with other parts, or values are of another kind than theirs;
+                nothing is loaded then.
         """
-        parts = ("run", "hyperparams", "controller", "recovery", "reporter", "agreement", "launch", "history")
-        check_keys(type(self).__name__, state_dict, (*self.state_names, *parts))
+        live = self._parts()
+        parts = {*live, "run", "launch", "hyperparams", "recovery", "history"}
+        check_keys(type(self).__name__, state_dict, {*self.state_names, *parts})
         if bool(state_dict["launch"]) != bool(self._launching):
             raise ValueError("this is no state of this Tuner: one of the two has a launch, the other has none")
-        history = [Decision.from_record(record) for record in state_dict["history"]]
-        live: dict[str, Stateful] = {
-            "controller": self._controller,
-            "reporter": self._reporter,
-            "agreement": self._agreement,
-        }
-        if self._launching:
-            live["launch"] = self._launching.launch
-        if isinstance(self._run, Stateful):
-            live["run"] = self._run
-        before = {name: part.state_dict() for name, part in live.items()}
-        try:
+        own = {name: state_dict[name] for name in self.state_names}
+        self.check_plain(own)
+        Health(own["_worst"])
+        now = self._run.get_hyperparams()
+        saved_values("the values that were applied", own["_applied"], now)
+        in_force = saved_values("the values in force", state_dict["hyperparams"], now)
+        history = saved_history(state_dict["history"])
+        with all_or_nothing(type(self).__name__, live):
             for name, part in live.items():
                 part.load_state_dict(state_dict[name])
             self._recovery.load_state_dict(state_dict["recovery"])
-        except BaseException:  # all or nothing: a caller that goes on after this goes on as before
-            for name, part in live.items():
-                part.load_state_dict(before[name])
-            raise
         self.history.clear()
         self.history.extend(history)
-        super().load_state_dict({name: state_dict[name] for name in self.state_names})
-        self._run.set_hyperparams(state_dict["hyperparams"])
+        super().load_state_dict(own)
+        self._run.set_hyperparams(in_force)
+        self._reporter.resumed(self._num_steps)
 
 
 def _mean(values: Sequence[float]) -> float:

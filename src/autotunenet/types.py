@@ -224,6 +224,15 @@ class RatedRun(Protocol):
 
 
 @runtime_checkable
+class SteppingRun(Protocol):
+    """A run that sees its optimizer step."""
+
+    def took_step(self) -> bool | None:
+        """Whether there was an optimizer step since this was last asked; None: that cannot be told."""
+        ...
+
+
+@runtime_checkable
 class ClosableRun(Protocol):
     """A run that holds something, hooks say, until it is closed."""
 

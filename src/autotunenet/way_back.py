@@ -178,7 +178,10 @@ class WayBack(PlainState):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from a saved state, or raise ValueError and stay as it was."""
         check_keys(type(self).__name__, state_dict, (*self.state_names, "batches", "batches_aside", "snapshots"))
+        own = {name: state_dict[name] for name in self.state_names}
+        self.check_plain(own)
+        batches = list(state_dict["batches"])
+        aside = {slot: list(kept) for slot, kept in state_dict["batches_aside"].items()}
         self.snapshots.load_state_dict(state_dict["snapshots"])
-        super().load_state_dict({name: state_dict[name] for name in self.state_names})
-        self._batches = list(state_dict["batches"])
-        self._batches_aside = {slot: list(batches) for slot, batches in state_dict["batches_aside"].items()}
+        super().load_state_dict(own)
+        self._batches, self._batches_aside = batches, aside

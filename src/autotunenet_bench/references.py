@@ -14,6 +14,9 @@ import pkgutil
 import re
 import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from typing import Any
@@ -25,6 +28,8 @@ NUM_SHOWN = 3
 """Folders and classes that a message names before it counts the rest."""
 
 _more_folders: list[str] = []
+
+_may_import: ContextVar[bool] = ContextVar("may_import", default=True)
 
 
 class ClassNotFoundError(ValueError):
@@ -48,6 +53,24 @@ def look_also_in(folder: Path) -> None:
     """
     if str(folder) not in _more_folders:
         _more_folders.append(str(folder))
+
+
+@contextmanager
+def importing_nothing() -> Iterator[None]:
+    """Refuse, while in here, to import a module for a reference; one that this process has imported already is used.
+
+    For whatever comes out of a folder of results: it may be somebody else's, and must not run their code.
+
+    >>> with importing_nothing():
+    ...     import_class("antigravity:Escape")
+    Traceback (most recent call last):
+    autotunenet_bench.references.ClassNotFoundError: the module antigravity is not imported for what a results folder...
+    """
+    before = _may_import.set(False)
+    try:
+        yield
+    finally:
+        _may_import.reset(before)
 
 
 def is_reference(name: Any) -> bool:
@@ -110,6 +133,8 @@ def find_source(reference: str) -> Path | None:
     >>> find_source("json.decoder:JSONDecoder").name
     'decoder.py'
     """
+    if not re.fullmatch(PATTERN, reference):
+        return None
     importlib.invalidate_caches()
     top, *below = reference.partition(":")[0].split(".")
     spec = PathFinder.find_spec(top, _more_folders) or _find_spec(top)
@@ -132,6 +157,11 @@ def _find_spec(top: str) -> ModuleSpec | None:
 
 
 def _import(name: str) -> Any:
+    if not _may_import.get() and name not in sys.modules:
+        raise ClassNotFoundError(
+            f"the module {name} is not imported for what a results folder says, which would run its code",
+            "if the folder and the module are yours, run its config again: what is finished is not done again",
+        )
     sys.path[:0] = [folder for folder in _more_folders if folder not in sys.path and not _is_safe_path()]
     importlib.invalidate_caches()  # the file may have been written a moment ago
     try:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,7 +13,6 @@ import torch
 from pydantic import BaseModel, ValidationError
 from torch.optim import Optimizer
 
-from autotunenet.files import locked
 from autotunenet_bench.config import (
     ConfigError,
     Departure,
@@ -30,9 +28,13 @@ from autotunenet_bench.config.stored import stored_config
 from autotunenet_bench.controllers.base import ControllerConfig
 from autotunenet_bench.data import DataSource
 from autotunenet_bench.environment import is_other
-from autotunenet_bench.executors import CellUpdate, run_cells
+from autotunenet_bench.executors import CellUpdate, Executor, run_cells
+from autotunenet_bench.executors.base import num_cores
 from autotunenet_bench.report import ReportPaths, write_report
 from autotunenet_bench.results import ResultStore, RunFolder, Trace
+from autotunenet_bench.results.checks import check_spec
+from autotunenet_bench.results.claims import Claims
+from autotunenet_bench.results.clearing import clear_runs
 from autotunenet_bench.results.collecting import collector_paused
 from autotunenet_bench.results.store import CUT_OFF
 from autotunenet_bench.results.suite_file import (
@@ -62,6 +64,7 @@ class Plan:
         num_other_environment: How many of the finished runs were made with other versions than are installed now.
         num_workers: Processes that share the work.
         num_threads: Threads of each of them.
+        is_remote: Whether they are on other machines.
     """
 
     specs: Sequence[RunSpec]
@@ -70,6 +73,7 @@ class Plan:
     num_other_environment: int
     num_workers: int
     num_threads: int
+    is_remote: bool = False
 
     @property
     def num_reused(self) -> int:
@@ -79,7 +83,7 @@ class Plan:
     @property
     def is_crowded(self) -> bool:
         """Whether the runs will have more threads than there are cores, and so wait for each other."""
-        return bool(self.pending) and self.num_workers * self.num_threads > num_cores()
+        return bool(self.pending) and not self.is_remote and self.num_workers * self.num_threads > num_cores()
 
 
 @dataclass(frozen=True)
@@ -112,11 +116,15 @@ def run_suite(
     name: str = "suite",
     departure: Departure | None = None,
     num_workers: int | None = None,
+    executor: Executor | None = None,
     fresh: bool = False,
     on_plan: Callable[[Plan], None] = lambda plan: None,
     on_update: Callable[[CellUpdate], None] = lambda update: None,
 ) -> SuiteResult:
     """Run what a config asks for and is not finished yet, and write the report.
+
+    Any number of calls, in processes of any machines that see the same folder, share the work: none does a run that
+    another one is doing, and each ends when all runs are finished, with the whole report.
 
     Args:
         config: From `load_config`, or made in Python.
@@ -125,6 +133,7 @@ def run_suite(
         name: Heading of the report when the config has no title.
         departure: What a command line has put over the config, for the report to tell.
         num_workers: Processes; None: as many as the cores allow.
+        executor: What the runs are done with, from `make_executor`; None: processes of this machine.
         fresh: Whether to throw finished runs of this config away and do them again.
         on_plan: Called once, before the first run starts.
         on_update: Called whenever a run makes progress.
@@ -132,28 +141,33 @@ def run_suite(
     Raises:
         DataError: If the data of a task cannot be had.
         ConfigError: If a regime or controller does not fit the length of the runs.
-        FolderInUseError: If another process is working in `folder`.
+        RunsInUseError: If `fresh` is asked for and another process works on one of the runs.
         OSError: If `folder` cannot be made, or the disk is full.
         KeyboardInterrupt: After the workers have stopped; finished runs stay and are reused the next time.
     """
     specs = resolve(config, source)
     folder.mkdir(parents=True, exist_ok=True)
-    with locked(folder):
-        store = ResultStore(folder)
-        if fresh:
-            for spec in specs:
-                store.folder(spec).clear()
-        plan = make_plan(specs, store, num_workers)
-        on_plan(plan)
-        _write_suite_file(folder, config, name, departure, plan)
-        failed = run_cells(
-            plan.pending,
-            root=folder,
-            source=source,
-            num_workers=plan.num_workers,
-            num_threads=config.num_threads,
-            on_update=on_update,
-        )
+    claims = Claims(folder)
+    if fresh:
+        clear_runs(ResultStore(folder), specs)
+    plan = make_plan(specs, ResultStore(folder), num_workers, executor)
+    on_plan(plan)
+    about = _about(config, name, departure, specs)
+    with claims.hold_soon(SUITE_FILE):
+        pending = {spec.run_id for spec in plan.pending}
+        _write_suite_file(folder, about, (run_id for run_id in about["runs"] if run_id not in pending))
+    failed = run_cells(
+        plan.pending,
+        root=folder,
+        source=source,
+        num_workers=plan.num_workers,
+        num_threads=config.num_threads,
+        on_update=on_update,
+        executor=executor,
+    )
+    with claims.hold_soon(SUITE_FILE):
+        # Again: another suite may have been begun in this folder meanwhile.
+        _write_suite_file(folder, about, about["runs"])
         note_checksums(folder)
         return rebuild_report(folder, {failure.run_id: failure.message for failure in failed})
 
@@ -233,7 +247,7 @@ def read_results(folder: Path, known_failures: Mapping[str, str] | None = None) 
             details = run.details()  # read once: a file costs more than what is in it
             state, has_begun = run.status(details), any(True for _ in run.events())
             if has_begun:
-                traces[name] = _reportable(run, details)
+                traces[name] = reportable(run, details)
             if name in known or state == "failed":
                 failures[name] = known.get(name) or str(details.get("error", "no reason was stored"))
             elif state == "done" and not run.is_done(details):
@@ -245,13 +259,21 @@ def read_results(folder: Path, known_failures: Mapping[str, str] | None = None) 
     return Results(about, names, traces, failures, missing)
 
 
-def _reportable(run: RunFolder, details: Mapping[str, Any]) -> Trace:
-    """Return a run that a report can name, which takes a little more than events."""
+def reportable(run: RunFolder, details: Mapping[str, Any] | None = None) -> Trace:
+    """Return a run that a report can name, which takes a little more than events.
+
+    Args:
+        run: Its folder.
+        details: What its status file says, where that has been read already.
+
+    Raises:
+        ValueError: If its rows or its spec are damaged.
+        FileNotFoundError: If there is no such run.
+    """
     trace = run.trace(details)
     try:
-        if isinstance(trace.spec["seed"], int) and all(isinstance(word, str) for word in trace.label):
-            return trace
-        fault = "its seed or its labels are of another type"
+        check_spec(trace.spec)
+        return trace
     except (KeyError, TypeError) as error:
         fault = f"no key {error}" if isinstance(error, KeyError) else str(error)
     raise ValueError(f"{run.path / 'spec.json'}: this is no spec of a run ({fault}); remove the folder to run it again")
@@ -340,7 +362,9 @@ def _horizon(spec: RunSpec, data: TaskData) -> Horizon:
     return Horizon(num_epochs=spec.num_epochs, steps_per_epoch=len(data.train))
 
 
-def make_plan(specs: Sequence[RunSpec], store: ResultStore, num_workers: int | None = None) -> Plan:
+def make_plan(
+    specs: Sequence[RunSpec], store: ResultStore, num_workers: int | None = None, executor: Executor | None = None
+) -> Plan:
     """Return what is left to do, and by how many processes."""
     done = {spec.run_id for spec in specs if store.folder(spec).is_done()}
     pending = [spec for spec in specs if spec.run_id not in done]
@@ -348,37 +372,26 @@ def make_plan(specs: Sequence[RunSpec], store: ResultStore, num_workers: int | N
     begun = [(spec, next(store.folder(spec).events(), {})) for spec in specs if spec.run_id in done]
     num_other = sum(is_other(event.get("environment"), spec.packages) for spec, event in begun)
     threads = max((spec.num_threads for spec in pending), default=1)
-    workers = num_workers or max(1, num_cores() // threads)
-    return Plan(specs, pending, num_resumed, num_other, max(1, min(workers, len(pending))), threads)
+    workers = num_workers or (executor.default_workers(threads) if executor else max(1, num_cores() // threads))
+    workers = max(1, min(workers, len(pending)))
+    return Plan(specs, pending, num_resumed, num_other, workers, threads, executor is not None and executor.is_remote)
 
 
-def num_cores() -> int:
-    """Return how many cores this process may run on, by its affinity where the system tells that.
-
-    A share of CPU time that a container is held to (a cgroup quota) is not looked at.
-    """
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def _write_suite_file(
-    folder: Path,
-    config: RunConfig | SuiteConfig,
-    name: str,
-    departure: Departure | None,
-    plan: Plan,
-) -> None:
+def _about(
+    config: RunConfig | SuiteConfig, name: str, departure: Departure | None, specs: Sequence[RunSpec]
+) -> dict[str, Any]:
+    """Return what ``suite.json`` says."""
     about: dict[str, Any] = {"title": config.title or name, "description": config.description or ""}
     if experiment := getattr(config, "experiment", None):
         about["experiment"] = experiment.model_dump(mode="json")
     if departure and departure != Departure():
         about["departure"] = departure.model_dump(mode="json", exclude_defaults=True)
-    about["config"] = stored_config(config)
-    about["runs"] = [spec.run_id for spec in plan.specs]
-    pending = {spec.run_id for spec in plan.pending}
-    about[CHECKSUMS] = kept_checksums(folder, (name for name in about["runs"] if name not in pending))
-    write_suite_file(folder, about)
+    return about | {"config": stored_config(config), "runs": [spec.run_id for spec in specs]}
+
+
+def _write_suite_file(folder: Path, about: Mapping[str, Any], checked: Iterable[str]) -> None:
+    """Write ``suite.json``, with the checksums that the one in its place has of some runs."""
+    write_suite_file(folder, {**about, CHECKSUMS: kept_checksums(folder, checked)})
 
 
 def _read_suite_file(folder: Path) -> dict[str, Any]:

@@ -25,8 +25,9 @@ from autotunenet_bench.controllers import CONTROLLERS
 from autotunenet_bench.data import DataSource
 from autotunenet_bench.data.cifar10 import decode_cifar10
 from autotunenet_bench.metrics import METRICS
-from autotunenet_bench.results.store import ResultStore
-from autotunenet_bench.suite import NoRunsError, make_plan, rebuild_report, resolve, run_suite
+from autotunenet_bench.results.claims import Claims
+from autotunenet_bench.results.store import ResultStore, RunFolder
+from autotunenet_bench.suite import NoRunsError, SuiteResult, make_plan, rebuild_report, resolve, run_suite
 from autotunenet_bench.testing import TASK_RULES
 from autotunenet_bench.types import Event
 
@@ -423,21 +424,36 @@ def test_workers_are_as_many_as_cores_allow(tmp_path: Path, monkeypatch: pytest.
 # -- two at once, and what a crash or a hand left behind --------------------------------------------------------------
 
 
-def test_a_folder_belongs_to_one_process_at_a_time(config: str, executor: FakeExecutor) -> None:
-    Path("results/mine").mkdir(parents=True)
-    hold = "import sys; from pathlib import Path; from autotunenet.files import locked\n"
-    hold += "with locked(Path('results/mine')): print('held', flush=True); sys.stdin.read()"
-    holder = subprocess.Popen([sys.executable, "-c", hold], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert holder.stdout is not None
-    assert holder.stdout.readline() == "held\n"
-    result = invoke("run", "--config", config)
-    holder.kill()  # nothing of it tidies up: the system lets go
-    holder.communicate()
-    assert result.exit_code == 2
-    words = f"another process is working in {Path('results/mine')}; wait for it, or use another folder"
-    assert words in result.output
-    assert executor.started == []
+def test_fresh_throws_away_no_run_that_another_process_is_on(config: str, executor: FakeExecutor) -> None:
     assert invoke("run", "--config", config).exit_code == 0
+    first, second = sorted(run.path for run in ResultStore(Path("results/mine")).folders())
+    with Claims(Path("results/mine")).hold(second.name):
+        result = invoke("run", "--config", config, "--fresh")
+    assert result.exit_code == 2
+    assert "--fresh would throw away a run that process" in result.output
+    assert len(executor.started) == 2
+    assert RunFolder(first).is_done()
+    assert invoke("run", "--config", config, "--fresh").exit_code == 0
+    assert len(executor.started) == 4
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--address", "auto"], "--address names a cluster; it needs --executor ray or slurm"),
+        (["--memory-per-cell", "much"], "'much' is no size; write a number and a unit"),
+        (["--gpus-per-cell", "1"], "the local executor hands out no GPUs"),
+        (["--executor", "slurm", "--address", "nowhere"], "there is no 'nowhere' for Slurm jobs to go to"),
+        (["--executor", "cloud"], "'cloud' is not one of 'local', 'ray', 'slurm'"),
+    ],
+)
+def test_what_an_executor_cannot_do_is_refused(
+    config: str, executor: FakeExecutor, options: list[str], words: str
+) -> None:
+    result = invoke("run", "--config", config, *options)
+    assert result.exit_code == 2
+    assert words in " ".join(result.output.replace("\u2502", " ").split())
+    assert executor.started == []
 
 
 def test_the_lock_is_not_handed_to_other_programs(tmp_path: Path) -> None:
@@ -450,15 +466,22 @@ def test_the_lock_is_not_handed_to_other_programs(tmp_path: Path) -> None:
     sleeper.communicate()
 
 
-def test_the_folder_is_held_for_the_whole_suite(tmp_path: Path, executor: FakeExecutor) -> None:
+def test_each_of_two_suites_in_one_folder_reports_its_own_runs(tmp_path: Path, executor: FakeExecutor) -> None:
+    others: list[SuiteResult] = []
+
     def outcome(spec: RunSpec) -> str:
-        with pytest.raises(FolderInUseError), locked(tmp_path):
-            pass
+        if not others:
+            executor.outcome = lambda spec: "done"
+            others.append(
+                run_suite(parse_config(CONFIG, "b.yaml", ["seeds=[5]"]), tmp_path, DataSource(), name="other")
+            )
         return "done"
 
     executor.outcome = outcome
-    run_suite(parse_config(CONFIG, "a.yaml"), tmp_path, DataSource())
-    assert len(executor.started) == 2
+    result = run_suite(parse_config(CONFIG, "a.yaml"), tmp_path, DataSource(), name="mine")
+    assert [[trace.spec["seed"] for trace in one.traces] for one in (*others, result)] == [[5], [0, 1]]
+    assert "mine" in (tmp_path / "report.html").read_text()
+    assert not (tmp_path / ".claims").exists()
 
 
 def test_runs_that_never_started_are_counted_and_named(config: str, executor: FakeExecutor) -> None:
@@ -559,7 +582,7 @@ def test_a_full_disk_is_told_with_the_file(
     assert result.exit_code == 2
     words = "no files can be read or written here: No space left on device; name another folder with --out"
     assert f"{Path('results/mine/suite.json')}: {words}" in result.output
-    assert sorted(path.name for path in Path("results/mine").iterdir()) == [".lock"]
+    assert list(Path("results/mine").iterdir()) == []
 
 
 def test_a_terminal_that_lacks_letters_ends_nothing(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import sys
 import textwrap
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -18,10 +18,12 @@ import pytest
 import autotunenet_bench
 from autotunenet.files import locked
 from autotunenet.processes import Starter, describe_exit
-from autotunenet_bench.executors import CellFailure, run_cells
+from autotunenet_bench.executors import CellFailure, Limits, run_cells
 from autotunenet_bench.executors import local as local_module
-from autotunenet_bench.executors.local import BENCH_MODULES
+from autotunenet_bench.executors.local import BENCH_MODULES, LocalExecutor
+from autotunenet_bench.executors.memory import can_measure
 from autotunenet_bench.results import RunFolder
+from autotunenet_bench.results.claims import Claims
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name != "posix", reason="kills processes by signals")]
 SOURCE_DIR = Path(autotunenet_bench.__file__).parent.parent
@@ -57,6 +59,9 @@ class Updates:
 
 def toy_cell(spec, root, source, on_event):
     """Do what the spec says. `tries` counts, across processes, how often the cell began."""
+    if spec.does == "claim":
+        with Claims(root).hold(spec.run_id):
+            return toy_cell(replace(spec, does="work"), root, source, on_event)
     tries = root / spec.run_id / "tries"
     tries.parent.mkdir(parents=True, exist_ok=True)
     with tries.open("a") as file:
@@ -75,6 +80,11 @@ def toy_cell(spec, root, source, on_event):
             import faulthandler
 
             faulthandler._sigsegv()
+    if spec.does == "sleep":
+        time.sleep(60)
+    if spec.does == "hoard" or (spec.does == "hoard once" and first_try):
+        held = b"x" * 700_000_000  # written to, or it would take no memory
+        time.sleep(60 if held else 0)
     if spec.does == "print":
         sys.stdout.write("a line of the run\n")
         os.system("echo a line of its child")
@@ -83,6 +93,7 @@ def toy_cell(spec, root, source, on_event):
     if spec.does == "list files":
         links = [os.path.realpath(path) for path in Path("/proc/self/fd").iterdir()]
         (root / spec.run_id / "files").write_text("\n".join(links))
+    return None
 
 
 def run_toys(root, *specs, num_workers=2, **options):
@@ -106,6 +117,76 @@ def test_every_cell_runs_and_tells_its_epochs(tmp_path):
         assert [path.name for path in (root / name).iterdir()] == ["tries"]  # no empty output.txt
     assert updates.seen[-1].num_epochs == 2
     assert {update.message for update in updates.seen if update.state == "epoch"} == {"val loss 0.5", "val loss 0.25"}
+
+
+def test_a_cell_that_takes_too_long_fails_and_the_others_go_on(tmp_path):
+    executor = LocalExecutor(Limits(timeout_seconds=1.5))
+    updates, failures = run_toys(tmp_path, ToySpec("slow", "sleep"), ToySpec("b"), num_workers=1, executor=executor)
+    assert [failure.run_id for failure in failures] == ["slow"]
+    assert "was ended after 1.5 s, which is all that a run may take; its checkpoint stays" in failures[0].message
+    assert status(tmp_path, "slow")["error"] == failures[0].message
+    assert (tmp_path / "slow" / "tries").read_text() == "x"  # it would take as long again
+    assert updates.of("b")[-1] == ("done", 2)
+
+
+@pytest.mark.skipif(not can_measure(), reason="reads /proc")
+def test_a_cell_that_takes_too_much_memory_is_tried_again_in_a_fresh_process(tmp_path):
+    executor = LocalExecutor(Limits(memory_bytes=600_000_000))
+    updates, failures = run_toys(
+        tmp_path, ToySpec("once", "hoard once"), ToySpec("bad", "hoard"), num_workers=1, executor=executor
+    )
+    assert updates.of("once")[-1] == ("done", 2)
+    assert [failure.run_id for failure in failures] == ["bad"]
+    assert "was ended because it held" in failures[0].message
+    assert len(status(tmp_path, "bad")["tries"]) == 2
+    assert (tmp_path / "bad" / "error.txt").read_text().startswith("Try 1: the process was ended because it held")
+
+
+def test_limits_that_cannot_be_kept_are_refused(monkeypatch):
+    with pytest.raises(ValueError, match="hands out no GPUs"):
+        LocalExecutor(Limits(gpus=1))
+    monkeypatch.setattr(local_module, "can_measure", lambda: False)
+    with pytest.raises(ValueError, match="memory cannot be limited here"):
+        LocalExecutor(Limits(memory_bytes=10**9))
+    for wrong in ({"gpus": -1}, {"timeout_seconds": 0}, {"memory_bytes": float("nan")}):
+        with pytest.raises(ValueError, match=f"{next(iter(wrong))} = "):
+            Limits(**wrong)
+
+
+def test_a_cell_of_another_process_is_waited_for_and_run_when_that_has_gone(tmp_path):
+    seen = []
+    held = Claims(tmp_path).take("claimed")
+
+    def on_update(update):
+        seen.append((update.run_id, update.state))
+        if update.state == "held":
+            held.release()
+
+    specs = [ToySpec("claimed", "claim"), ToySpec("free")]
+    assert run_cells(specs, root=tmp_path, source=None, num_workers=1, on_update=on_update, run_cell=toy_cell) == []
+    states = [state for run_id, state in seen if run_id == "claimed"]
+    assert states == ["started", "held", "started", "epoch", "epoch", "done"]
+    assert seen.index(("claimed", "held")) < seen.index(("free", "done"))  # which is not kept waiting
+    assert (tmp_path / "claimed" / "tries").read_text() == "x"
+
+
+def test_what_another_process_has_made_of_a_cell_is_taken_from_it(tmp_path):
+    claims, messages = {name: Claims(tmp_path).take(name) for name in ("good", "bad")}, []
+
+    def on_update(update):
+        messages.append((update.run_id, update.state, update.message))
+        if update.state == "held":  # and now the other one comes to its end
+            folder = RunFolder(tmp_path / update.run_id)
+            folder.path.mkdir(exist_ok=True)
+            folder.append([{"event": "start"}, {"event": "end"}])
+            folder.set_status("done" if update.run_id == "good" else "failed", error="ValueError: out of luck")
+            claims[update.run_id].release()
+
+    specs = [ToySpec(name, "claim") for name in claims]
+    failures = run_cells(specs, root=tmp_path, source=None, num_workers=1, on_update=on_update, run_cell=toy_cell)
+    assert failures == [CellFailure("bad", "ValueError: out of luck")]
+    assert ("good", "done", "by another process") in messages
+    assert not (tmp_path / "good" / "tries").exists()
 
 
 def test_nothing_to_do_starts_nothing(tmp_path):

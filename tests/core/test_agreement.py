@@ -106,6 +106,35 @@ def test_the_mean_of_the_losses_is_judged():
     assert decisions[0].observation.metric == 3.0
 
 
+class Stepping(SharedNumber):
+    """Says of its steps what it is told."""
+
+    answer = True
+
+    def took_step(self):
+        return self.answer
+
+
+def test_ranks_wait_together_for_an_optimizer_step():
+    """One that follows has no optimizer step of its own, and one on which none can be seen counts every call."""
+    tuners, runs = ranks(3, kind=Stepping, accumulation=True)
+
+    def after(*answers, losses=(1.0, 1.0, 1.0)):
+        for run, answer in zip(runs, answers, strict=True):
+            run.answer = answer
+        assert step(tuners, *losses) == [None] * 3
+        num_steps = {tuner._num_steps for tuner in tuners}
+        assert len(num_steps) == 1
+        return num_steps.pop()
+
+    assert after(True, True, True) == 1
+    assert after(False, False, False) == 1
+    assert after(True, False, True) == 2
+    assert after(False, False, True, losses=(1.0, 1.0, None)) == 2
+    assert after(True, True, False, losses=(1.0, 1.0, None)) == 3
+    assert after(False, None, False) == 4
+
+
 @pytest.mark.parametrize("loss", [NAN, math.inf, -math.inf])
 def test_a_loss_that_is_no_number_on_one_rank_is_none_on_all(loss):
     tuners, runs = ranks(3, monitor=None, snapshot_every=1, proof_steps=1)

@@ -1,6 +1,7 @@
 """What a tuner refuses, and what it says then."""
 
 import math
+from decimal import Decimal
 
 import numpy as np
 import pytest
@@ -12,7 +13,17 @@ from autotunenet.arguments import as_float
 
 @pytest.mark.parametrize(
     "value",
-    [1, 1.0, True, np.float32(1), np.ones(()), torch.ones(()), torch.ones(1, 1), torch.ones((), dtype=torch.int)],
+    [
+        1,
+        1.0,
+        True,
+        np.float32(1),
+        np.ones(()),
+        np.ones((1, 1)),
+        torch.ones(()),
+        torch.ones(1, 1),
+        torch.ones((), dtype=torch.int),
+    ],
 )
 def test_one_number_is_one_however_it_comes(value):
     result = as_float(value, "loss")
@@ -22,6 +33,7 @@ def test_one_number_is_one_however_it_comes(value):
 def test_what_is_no_finite_number_is_one_all_the_same():
     assert math.isnan(as_float(torch.tensor(math.nan), "loss"))
     assert as_float(-math.inf, "loss") == -math.inf
+    assert [as_float(sign * 10**400, "loss") for sign in (1, -1)] == [math.inf, -math.inf]
 
 
 @pytest.mark.parametrize(
@@ -32,6 +44,11 @@ def test_what_is_no_finite_number_is_one_all_the_same():
         (np.ones((2, 3)), r"got ndarray of shape \(2, 3\)"),
         (torch.ones((), dtype=torch.complex64), "got Tensor"),
         ("1.0", "got str"),
+        (np.array("1.5"), "got ndarray"),
+        (bytearray(b"1.5"), "got bytearray"),
+        (1j, "got complex"),
+        (np.complex64(1 + 2j), "got complex64"),
+        (Decimal("sNaN"), "got Decimal"),
         (None, "got NoneType"),
         ([1.0], "got list"),
     ],

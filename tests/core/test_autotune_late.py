@@ -115,6 +115,19 @@ def test_a_schedule_takes_the_place_of_the_landing_whenever_it_is_made(name, tot
     assert run.get_hyperparams()["lr"] * run.schedule_top == pytest.approx(training.tuner._launching.launch.peak)
 
 
+def test_a_schedule_that_never_comes_down_is_landed_where_that_is_asked_for():
+    flat = functools.partial(sched.LambdaLR, lr_lambda=lambda step: 1.0)
+    for land, comes_down in ((True, False), ("always", True)):
+        training = Training(tuned=False)
+        training.scheduler = flat(training.optimizer)
+        training.tuner = AutoTuneNet(training.model, training.optimizer, NUM_STEPS, bayesian=False, land=land)
+        training.run()
+        assert set(training.shown) == {LR}
+        assert (training.used[-1] < 0.1 * training.used[NUM_STEPS // 2]) is comes_down
+    with pytest.raises(ValueError, match="land must be True, False or 'always'"):
+        Training(land="never")
+
+
 @pytest.mark.parametrize("in_extras", [False, True])
 def test_what_the_launch_found_is_the_top_of_a_cycle_that_is_among_the_extras(in_extras):
     training = Training(tuned=False)

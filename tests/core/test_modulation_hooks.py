@@ -175,6 +175,28 @@ def test_hooks_are_registered_once_and_removed():
     assert TorchRun(model, optimizer).get_hyperparams() == {"lr": 0.1}
 
 
+def test_hooks_of_the_user_see_the_lr_by_when_they_were_registered_and_may_write():
+    model = new_layers()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    seen = {}
+
+    def note(name):
+        return lambda o, *_: seen.update({name: o.param_groups[0]["lr"]})
+
+    for when in ("early", "late"):
+        optimizer.register_step_pre_hook(note(f"{when} before"))
+        optimizer.register_step_post_hook(note(f"{when} after"))
+        if when == "early":
+            scheduler = sched.ExponentialLR(optimizer, 0.5)
+            run = TorchRun(model, optimizer)
+            run.set_hyperparams({"lr": 0.4})
+    optimizer.step()
+    assert seen == {"early before": 0.1, "late before": 0.4, "early after": 0.4, "late after": 0.1}
+    optimizer.register_step_post_hook(lambda o, *_: o.param_groups[0].update(lr=0.7))
+    optimizer.step()
+    assert (optimizer.param_groups[0]["lr"], scheduler.base_lrs) == (0.7, [0.1])
+
+
 def test_a_dropped_run_takes_its_hooks_along_and_is_not_kept_alive():
     gc.disable()
     try:

@@ -85,6 +85,32 @@ def test_a_validation_metric_arrives_as_it_was_given():
     assert tuner.metrics()["autotunenet/validation"] == 0.25
 
 
+class Resumable(Recorder):
+    def __init__(self):
+        super().__init__()
+        self.resumes = []
+
+    def resumed(self, step, num_reports):
+        self.resumes.append((step, num_reports))
+
+
+def test_sinks_hear_after_which_report_a_training_goes_on():
+    before = Recorder()
+    model, optimizer, tuner = train([before], num_steps=60)
+    tuner.observe(0.5)
+    state = tuner.state_dict()
+    tuner.close()
+    sink, plain = Resumable(), Recorder()
+    again = AutoTuneNet(model, optimizer, 60, sinks=[plain, sink])
+    again.load_state_dict(state)
+    assert sink.resumes == [(60, len(before.rows))]
+    with pytest.raises(ValueError, match="no state of"):
+        again.load_state_dict({})
+    assert len(sink.resumes) == 1
+    again.observe(0.25)
+    assert len(plain.rows) == len(sink.rows) == 1
+
+
 def test_a_sink_that_fails_is_left_out_and_the_training_is_the_same(caplog):
     broken, good = Broken(), Recorder()
     with caplog.at_level(logging.ERROR, logger="autotunenet.reporting"):

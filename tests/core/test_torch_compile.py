@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from plain_loops import Loop, muon_and_adamw, sgd, warm_up_and_cosine
 from torch import nn
 
 from autotunenet.adapters.pytorch import TorchRun
@@ -66,3 +67,78 @@ def test_a_compiled_step_under_a_scheduler_is_modulated_and_compiled_no_more_oft
     torch.testing.assert_close(ends[1], ends[0])
     assert not torch.equal(ends[2], ends[1])
     assert num_frames[1] == num_frames[2]
+
+
+# -- a whole training ------------------------------------------------------------------------------------------------
+
+
+def of_tensor_lr(model):
+    return [torch.optim.SGD(model.parameters(), lr=torch.tensor(0.01), momentum=0.9)]
+
+
+def adamw_of_tensor_lr(model):
+    return [torch.optim.AdamW(model.parameters(), lr=torch.tensor(0.003))]
+
+
+@pytest.mark.parametrize("make", [of_tensor_lr, adamw_of_tensor_lr])
+@pytest.mark.parametrize("schedule", [None, warm_up_and_cosine], ids=["alone", "scheduled"])
+def test_a_compiled_training_is_compiled_once_whatever_the_tuner_does(make, schedule, counted, caplog):
+    """Model and step, through launch, adaptations and a rollback; the lr is the tensor that the user gave."""
+    loop = Loop(make, schedule)
+    given = loop.optimizers[0].param_groups[0]["lr"]
+    loop.model.forward = torch.compile(loop.model.forward, backend=counted)
+    loop.optimizers[0].step = torch.compile(loop.optimizers[0].step, backend=counted)
+    loop.run(4)
+    before = counted.frame_count, dict(torch._dynamo.utils.counters["stats"])
+    loop.run(100, start=4)
+    with torch.no_grad():
+        loop.model[0].weight.fill_(float("nan"))
+    loop.run(start=100)
+    assert "rollback" in [decision.action.value for decision in loop.tuner.history]
+    assert (counted.frame_count, dict(torch._dynamo.utils.counters["stats"])) == before
+    assert loop.losses[-1] < 0.2 * loop.losses[0]
+    assert loop.optimizers[0].param_groups[0]["lr"] is given
+    assert loop.tuner._num_steps == len(loop.losses), "every compiled step was seen"
+    assert "torch.compile" not in caplog.text
+
+
+@pytest.mark.parametrize("make", [sgd, muon_and_adamw])
+def test_a_float_lr_in_a_compiled_step_is_warned_of_once(make, counted, caplog):
+    loop = Loop(make)
+    for optimizer in loop.optimizers:
+        optimizer.step = torch.compile(optimizer.step, backend=counted)
+    loop.run(40)
+    words = [record.getMessage() for record in caplog.records if "torch.compile" in record.getMessage()]
+    assert len(words) == 1
+    assert "the optimizer's step is compiled and its lr is a float" in words[0]
+    assert loop.losses[-1] < loop.losses[0]
+
+
+def test_a_float_lr_that_is_not_compiled_is_not_warned_of(counted, caplog):
+    loop = Loop()
+    loop.model.forward = torch.compile(loop.model.forward, backend=counted)
+    loop.run(20)
+    assert "torch.compile" not in caplog.text
+
+
+def test_a_function_that_is_all_of_a_step_may_be_compiled(counted):
+    loop = Loop(of_tensor_lr)
+    inputs, targets = torch.randn(256, 6, generator=torch.Generator().manual_seed(0)), torch.zeros(256, 1)
+
+    @torch.compile(backend=counted)
+    def train(inputs, targets):
+        loss = nn.functional.mse_loss(loop.model(inputs), targets)
+        loop.optimizers[0].zero_grad()
+        loss.backward()
+        loop.optimizers[0].step()
+        return loss
+
+    losses = []
+    for i in range(60):
+        losses.append(train(inputs, targets))
+        loop.tuner.step(losses[-1])
+        if i == 3:
+            num_frames = counted.frame_count
+    assert losses[-1] < 0.5 * losses[0]
+    assert counted.frame_count == num_frames
+    assert loop.tuner._num_steps == 60

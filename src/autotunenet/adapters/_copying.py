@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
+from autotunenet.adapters._optimizers import Optimizers
+
 
 class TreeCopier:
     """Collects the tensor copies of whole trees, then runs them at once.
@@ -75,6 +77,15 @@ def _fits(source: Tensor, target: Any) -> bool:
     )
 
 
+def on_cpu(tree: Any) -> Any:
+    """Return a tree whose tensors are in the host's memory."""
+    if isinstance(tree, dict):
+        return {key: on_cpu(value) for key, value in tree.items()}
+    if isinstance(tree, list | tuple):
+        return type(tree)([on_cpu(value) for value in tree])
+    return tree.cpu() if isinstance(tree, Tensor) else tree
+
+
 def local(tensor: Tensor) -> Tensor:
     """Return what this process holds of a tensor, in the same memory, detached: all, or its shard of a DTensor.
 
@@ -88,37 +99,41 @@ def _shards(tensor: Tensor) -> tuple[Any, ...] | None:
     return (tensor.placements, local(tensor).shape) if hasattr(tensor, "placements") else None
 
 
-def params_of(optimizer: Optimizer) -> list[Tensor]:
-    """Return the parameters of all groups."""
-    return [param for group in optimizer.param_groups for param in group["params"]]
-
-
 def are_finite(tensors: list[Tensor]) -> bool:
     """Whether every number that this process holds of the tensors is finite. Waits for an accelerator."""
     return all(bool(torch.isfinite(local(tensor)).all()) for tensor in tensors)
 
 
-def live_tree(model: nn.Module, optimizer: Optimizer, is_kept: Callable[[str], bool]) -> dict[str, Any]:
+def live_tree(model: nn.Module, optimizers: Optimizers, is_kept: Callable[[str], bool]) -> dict[str, Any]:
     """Return the live state as nested dicts and lists that share its tensors; of the groups, the entries `is_kept`.
 
+    A compiled module gives the names of the module inside, so that a state of the one goes to the other.
+
     Raises:
-        ValueError: If the model still has lazy parameters.
+        ValueError: If parameters or buffers have no values: of lazy modules, or on the meta device.
     """
     model = _unwrapped(model)
-    tensors: dict[str, Tensor] = {f"param.{k}": v for k, v in model.named_parameters()}
-    tensors.update({f"buffer.{k}": v for k, v in model.named_buffers()})
+    tensors: dict[str, Tensor] = {f"param.{_plain(k)}": v for k, v in model.named_parameters()}
+    tensors.update({f"buffer.{_plain(k)}": v for k, v in model.named_buffers()})
     for name, tensor in tensors.items():
         if nn.parameter.is_lazy(tensor):
             raise ValueError(f"{name} is lazy: run one forward pass before the tuner is made")
+        if tensor.is_meta:
+            raise ValueError(f"{name} is on the meta device and has no values: load or make them before the tuner")
     known = {id(tensor) for tensor in tensors.values()}
-    params = params_of(optimizer)
     return {
         "model": tensors,
         # What the optimizer trains beside the model, for example a criterion's own parameters.
-        "others": [param for param in params if id(param) not in known],
-        "optimizer": [optimizer.state.get(param, {}) for param in params],
-        "groups": [{k: v for k, v in group.items() if is_kept(k)} for group in optimizer.param_groups],
+        "others": [param for param in optimizers.params() if id(param) not in known],
+        "optimizer": [owner.state.get(param, {}) for owner, param in optimizers.owned_params()],
+        # What an optimizer remembers for all parameters together.
+        "shared": [{k: v for k, v in o.state.items() if not isinstance(k, Tensor)} for o in optimizers.members],
+        "groups": [{k: v for k, v in group.items() if is_kept(k)} for group in optimizers.groups],
     }
+
+
+def _plain(name: str) -> str:
+    return name.replace("_orig_mod.", "")
 
 
 def _unwrapped(model: nn.Module) -> nn.Module:
@@ -134,6 +149,24 @@ def _unwrapped(model: nn.Module) -> nn.Module:
         if hasattr(module, "unshard") and callable(reshard := getattr(module, "reshard", None)):
             reshard()  # of FSDPModule, which has moved from one torch version to the next
     return model
+
+
+def check_built(saved: dict[str, Any], *, num_optimizers: int) -> None:
+    """Refuse what is not built as a tree is: tensors by name, and lists of dicts.
+
+    Raises:
+        ValueError: If a part is of another kind, or there is not one for every optimizer where there should be.
+    """
+    kinds = {"model": dict, "optimizer": list, "shared": list, "groups": list, "extras": list, "train_modes": list}
+    for part, kind in kinds.items():
+        if not isinstance(saved[part], kind):
+            raise ValueError(f"this is no snapshot: its {part!r} is no {kind.__name__}")
+    if not all(isinstance(tensor, Tensor) for tensor in saved["model"].values()):
+        raise ValueError("this is no snapshot: its 'model' holds something else than tensors")
+    if not all(isinstance(one, dict) for part in ("optimizer", "shared", "groups") for one in saved[part]):
+        raise ValueError("this is no snapshot: the states and groups of its optimizers are dicts")
+    if not len(saved["shared"]) == len(saved["train_modes"]) == num_optimizers:
+        raise ValueError(f"this snapshot is of {len(saved['shared'])} optimizers, and there are {num_optimizers} here")
 
 
 def check_same(saved: dict[str, Any], live: dict[str, Any]) -> None:
@@ -176,3 +209,11 @@ def restore_state(optimizer: Optimizer, param: Tensor, saved: dict[str, Any], co
     for key in live.keys() - saved.keys():
         del live[key]
     live.update(copier.copy(saved, live))
+
+
+def restore_shared(optimizer: Any, saved: dict[str, Any], copier: TreeCopier) -> None:
+    """Do the same with what the optimizer remembers for all parameters together."""
+    live = {key: value for key, value in optimizer.state.items() if not isinstance(key, Tensor)}
+    for key in live.keys() - saved.keys():
+        del optimizer.state[key]
+    optimizer.state.update(copier.copy(saved, live))

@@ -85,23 +85,6 @@ def check_entry(group: ParamGroup, name: str, index: int) -> None:
         )
 
 
-def check_training(model: Any, optimizer: Any) -> None:
-    """Refuse what is no model and no optimizer.
-
-    Raises:
-        TypeError: If they are classes, change places, or are something else.
-    """
-    for role, value, method in (("model", model, "named_parameters"), ("optimizer", optimizer, "param_groups")):
-        if isinstance(value, type):
-            raise TypeError(f"{role} must be an instance, not the class {value.__name__}: make one first")
-        if hasattr(value, method):
-            continue
-        if role == "model" and hasattr(value, "param_groups") and hasattr(optimizer, "named_parameters"):
-            raise TypeError("model and optimizer have changed places: the model comes first, then its optimizer")
-        kind = "a torch.nn.Module" if role == "model" else "a torch.optim.Optimizer or another one with param_groups"
-        raise TypeError(f"{role} must be {kind}, got {type(value).__name__}")
-
-
 # Schedule-free optimizers hold two points: in train mode the weights are where gradients are taken, in eval mode they
 # are the average that is evaluated. `train()` and `eval()` move them there and back.
 

@@ -16,31 +16,8 @@ from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from autotunenet.adapters._groups import ParamGroup, base_value, first_positive, is_beta, ratio, read, scaled
+from autotunenet.adapters._optimizers import BASES, Optimizers, hooked
 from autotunenet.state import check_keys
-
-# The entry in which a scheduler of torch keeps what it scales. OneCycleLR and CyclicLR start from max_momentum, at the
-# same time as they start from initial_lr.
-_BASES = {"lr": "initial_lr", "momentum": "max_momentum"}
-
-
-def is_scheduled(optimizer: Optimizer, name: str) -> bool:
-    """Whether a scheduler writes `name`, as far as it has left a trace in the groups or on ``optimizer.step``.
-
-    All of torch's schedulers leave one, except ReduceLROnPlateau.
-    """
-    if name in _BASES and any(_BASES[name] in group for group in optimizer.param_groups):
-        return True
-    step = vars(optimizer).get("step")  # a scheduler puts its wrapper on the instance
-    return name == "lr" and (hasattr(step, "_wrapped_by_lr_sched") or hasattr(step, "_with_counter"))
-
-
-def hooked(optimizer: Any) -> Any:
-    """Return the optimizer with step hooks: this one, or the one inside a wrapper like accelerate's; None: neither."""
-    while not hasattr(optimizer, "_optimizer_step_pre_hooks"):
-        if not hasattr(optimizer, "optimizer"):
-            return None
-        optimizer = optimizer.optimizer
-    return optimizer
 
 
 class _Setting(NamedTuple):
@@ -89,15 +66,15 @@ class Modulation:
     all; every group is scaled by the same factor.
 
     Args:
-        optimizer: Whose steps are modulated; one with torch's step hooks, or a wrapper with such a one in
+        optimizers: Whose steps are modulated; each with torch's step hooks, or a wrapper with such a one in
             ``.optimizer``.
 
     Raises:
-        ValueError: If somebody else modulates this optimizer already, or if it has no step hooks.
+        ValueError: If somebody else modulates one of them already, or if one has no step hooks.
     """
 
-    def __init__(self, optimizer: Optimizer) -> None:
-        self.optimizer = optimizer
+    def __init__(self, optimizers: Optimizers) -> None:
+        self.optimizers = optimizers
         self.is_overriding = False
         self._settings: dict[str, _Setting] = {}
         self._bases: dict[str, list[float]] = {}
@@ -123,7 +100,7 @@ class Modulation:
 
         With `keep_value` it is one that is modulated already: a scheduler has now given the groups their bases.
         """
-        self._bases[name] = [self._live_base(name, group, None) for group in self.optimizer.param_groups]
+        self._bases[name] = [self._live_base(name, group, None) for group in self.optimizers.groups]
         self._references[name] = first_positive(self._bases[name])
         base = self.base(name)
         self._settings[name] = _Setting(self._settings[name].value if keep_value else base, base)
@@ -133,7 +110,7 @@ class Modulation:
         setting = self._settings[name]
         if self._is_overridden(name):
             return setting.value  # also where a scheduler has just given the groups other bases
-        base = self.optimizer.param_groups[self._references[name]].get(_BASES[name])
+        base = self.optimizers.group(self._references[name]).get(BASES[name])
         if base is None or type(base) is not float:
             base = self.base(name)
         return setting.value if base == setting.base else setting.effective(name, base)
@@ -150,7 +127,7 @@ class Modulation:
         base = self.base(name)
         if base == (1.0 if name == "momentum" else 0.0):
             raise ValueError(
-                f"{name} cannot be set to {value}: a scheduler owns it, and its base ({_BASES[name]}) is {base} in "
+                f"{name} cannot be set to {value}: a scheduler owns it, and its base ({BASES[name]}) is {base} in "
                 "every group, which no factor changes. Make the optimizer with another value before the scheduler."
             )
         self._settings[name] = _Setting(value, base)
@@ -163,15 +140,15 @@ class Modulation:
         """Return the base of a group, by default of the one that speaks for all."""
         index = self._references[name] if index is None else index
         known = self._bases[name]
-        for group in self.optimizer.param_groups[len(known) :]:  # added by add_param_group
-            known.append(self._live_base(name, group, None))
-        return self._live_base(name, self.optimizer.param_groups[index], known[index])
+        for i in range(len(known), len(self.optimizers)):  # added by add_param_group
+            known.append(self._live_base(name, self.optimizers.group(i), None))
+        return self._live_base(name, self.optimizers.group(index), known[index])
 
     def effective(self, name: str) -> float:
         """Return what the next step will use in the group that speaks for all."""
         self.settle()
         index = self._references[name]
-        group, setting = self.optimizer.param_groups[index], self._settings[name]
+        group, setting = self.optimizers.group(index), self._settings[name]
         if self._is_overridden(name):
             return self._override(name, index)
         if isinstance(entry := _entry(group, name)[1], Tensor) and setting.value != setting.base:
@@ -179,8 +156,8 @@ class Modulation:
         return setting.effective(name, read(group, name))
 
     def _live_base(self, name: str, group: ParamGroup, known: float | None) -> float:
-        if _BASES[name] in group:
-            return float(group[_BASES[name]])
+        if BASES[name] in group:
+            return float(group[BASES[name]])
         return base_value(group, name) if known is None else known
 
     def _is_overridden(self, name: str) -> bool:
@@ -197,15 +174,17 @@ class Modulation:
         if self._loans:
             _settle(self._loans)
 
-    def _lend(self) -> None:
+    def _lend(self, member: int) -> None:
+        """Lend the scaled values to the groups of one optimizer."""
         # Never on top of a loan: not after a step that raised, nor where a step calls the step of its base class.
         self.settle()
         for name, setting in self._settings.items():
             if self._is_overridden(name) or setting.value != setting.base:
-                for i, group in enumerate(self.optimizer.param_groups):
-                    self._lend_to(name, setting, i, group)
+                for i in self.optimizers.indices_of(member):
+                    self._lend_to(name, setting, i)
 
-    def _lend_to(self, name: str, setting: _Setting, index: int, group: ParamGroup) -> None:
+    def _lend_to(self, name: str, setting: _Setting, index: int) -> None:
+        group = self.optimizers.group(index)
         entry, old = _entry(group, name)
         if isinstance(old, Tensor):
             # torch gives the groups one and the same tensor, where lr is given once for all of them.
@@ -219,23 +198,23 @@ class Modulation:
         group[entry] = type(before)((value, *before[1:])) if entry == "betas" else value
         self._loans.append(_Loan(group, entry, before, group[entry], 0))
 
-    def _before_step(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any] | None:
+    def _before_step(self, member: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any] | None:
         self._has_stepped = True
-        self._lend()
+        self._lend(member)
         closure = args[1] if len(args) > 1 else kwargs.get("closure")
         if not self._loans or not callable(closure):
             return None
         # The user's code sees the scheduler's values, and where it raises they are back already.
-        lending = self._around(closure)
+        lending = self._around(closure, member)
         if len(args) > 1:
             return (args[0], lending, *args[2:]), kwargs
         return args, {**kwargs, "closure": lending}
 
-    def _around(self, closure: Callable[..., Any]) -> Callable[..., Any]:
+    def _around(self, closure: Callable[..., Any], member: int) -> Callable[..., Any]:
         def lending(*args: Any, **kwargs: Any) -> Any:
             self.settle()
             loss = closure(*args, **kwargs)
-            self._lend()
+            self._lend(member)
             return loss
 
         return lending
@@ -243,24 +222,33 @@ class Modulation:
     # -- hooks -------------------------------------------------------------------------------------------------------
 
     def _register(self) -> None:
-        optimizer = hooked(self.optimizer)
-        if optimizer is None:
+        optimizers = self.optimizers.hooked()
+        if optimizers is None:
+            names = ", ".join(type(member).__name__ for member in self.optimizers.members if hooked(member) is None)
             raise ValueError(
-                f"{type(self.optimizer).__name__} has no step hooks, so a scheduler's lr cannot be modulated; give "
+                f"{names} has no step hooks, so a scheduler's lr cannot be modulated; give "
                 "the torch.optim.Optimizer inside it, or modulate=False"
             )
-        other = _MODULATIONS.get(optimizer)
-        if other is not None and (live := other()) is not None and not live._is_closed:
-            raise ValueError(
-                "another TorchRun modulates the lr of this optimizer already, for a scheduler or in a launch, and two "
-                "would multiply; close() that one first, or the tuner that it belongs to"
-            )
-        me = weakref.ref(self)  # the optimizer must not keep a tuner alive that its user has dropped
-        _MODULATIONS[optimizer] = me
+        for optimizer in optimizers:
+            other = _MODULATIONS.get(optimizer)
+            if other is not None and (live := other()) is not None and not live._is_closed:
+                raise ValueError(
+                    "another TorchRun modulates the lr of this optimizer already, for a scheduler or in a launch, and "
+                    "two would multiply; close() that one first, or the tuner that it belongs to"
+                )
+        handles: list[RemovableHandle] = []
+        for member, optimizer in enumerate(optimizers):
+            handles += self._register_on(member, optimizer)
+        self._finalizer = weakref.finalize(self, _release, handles, self._loans)
+        self._finalizer.atexit = False
+
+    def _register_on(self, member: int, optimizer: Optimizer) -> list[RemovableHandle]:
+        # The optimizer must not keep a tuner alive that its user has dropped.
+        me = _MODULATIONS[optimizer] = weakref.ref(self)
 
         def before(_: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any] | None:
             live = me()
-            return None if live is None else live._before_step(args, kwargs)
+            return None if live is None else live._before_step(member, args, kwargs)
 
         def after(*_: Any) -> None:
             live = me()
@@ -269,13 +257,11 @@ class Modulation:
 
         # A compiled step would bake the values in and be compiled again for every new one.
         disable: Any = torch.compiler.disable
-        handles = [
+        return [
             optimizer.register_step_pre_hook(disable(before)),
             optimizer.register_step_post_hook(disable(after)),
             optimizer.register_state_dict_pre_hook(after),
         ]
-        self._finalizer = weakref.finalize(self, _release, handles, self._loans)
-        self._finalizer.atexit = False
 
     @property
     def _is_closed(self) -> bool:

@@ -8,7 +8,6 @@ from typing import Any
 
 from torch import Tensor
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 
 from autotunenet.adapters._groups import (
     ParamGroup,
@@ -19,11 +18,11 @@ from autotunenet.adapters._groups import (
     ratio,
     read,
     scaled,
-    set_train_mode,
-    train_mode,
     write,
 )
-from autotunenet.adapters._modulation import Modulation, hooked, is_scheduled
+from autotunenet.adapters._modulation import Modulation
+from autotunenet.adapters._optimizers import Optimizers
+from autotunenet.adapters._step_watch import StepWatch
 from autotunenet.state import check_keys
 from autotunenet.types import Hyperparams
 
@@ -32,7 +31,7 @@ class GroupValues:
     """The half of a `TorchRun` that knows the optimizer alone: reads and writes values, and scales a scheduler's.
 
     Args:
-        optimizer: Any optimizer with param groups.
+        optimizers: One or several, with param groups.
         names: As `TorchRun` takes them.
         schedulers: Those that are known to write lr.
         modulate: As `TorchRun` takes it.
@@ -42,9 +41,13 @@ class GroupValues:
     """
 
     def __init__(
-        self, optimizer: Optimizer, names: Iterable[str], schedulers: Sequence[LRScheduler], modulate: bool | None
+        self,
+        optimizers: Sequence[Optimizer],
+        names: Iterable[str],
+        schedulers: Sequence[Any],
+        modulate: bool | None,
     ) -> None:
-        self.optimizer = optimizer
+        self._optimizers = Optimizers(optimizers)
         self.is_closed = False
         self._names = tuple(names)
         for i, group in enumerate(self._groups):
@@ -54,6 +57,7 @@ class GroupValues:
         self._modulate = True if modulate is None and self._schedulers else modulate
         self._is_overriding = False
         self._modulation: Modulation | None = None
+        self._watch: StepWatch | None = None
         self._ratios = {name: self._measure_ratios(name) for name in self._names}
         self._users_lrs = [base_value(group, "lr") for group in self._groups] if "lr" in self._names else []
         self._begin()
@@ -69,7 +73,7 @@ class GroupValues:
         """Read the values now in force. A tensor on an accelerator is waited for."""
         if self._unclaimed:
             self._look_around()
-        groups = self.optimizer.param_groups
+        groups = self._groups
         values: dict[str, float] = {}
         for name, (index, beta, modulation) in self._places.items():  # at every step: nothing is looked up twice
             if modulation is not None:
@@ -93,7 +97,7 @@ class GroupValues:
             self._look_around()
         if self._keeps_users_lr and self._modulation is not None and self._modulation.is_bypassed:
             self._write_lr()
-        groups = self.optimizer.param_groups
+        groups = self._groups
         for name, value in hyperparams.items():
             index, beta, modulation = self._places[name]
             if modulation is not None:
@@ -103,6 +107,15 @@ class GroupValues:
             # Groups whose values are as they should be keep their exact bits.
             if (old if type(old) is float else float(old)) != value:
                 self._write(name, value)
+
+    def took_step(self) -> bool | None:
+        """Whether one of the optimizers has stepped since this was last asked; None: that cannot be told here.
+
+        They are watched from the first call on.
+        """
+        if self._watch is None:
+            self._watch = StepWatch(self._optimizers)
+        return self._watch.took_step()
 
     # -- the user's scheduler ----------------------------------------------------------------------------------------
 
@@ -176,21 +189,25 @@ class GroupValues:
         self._is_overriding = False
         self._modulate = False
         self._begin()
+        if self._watch is not None:
+            self._watch.close()
         self.is_closed = True
 
     # -- resume ------------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what cannot be read off the groups: the user's lrs, the ratios to them, and the modulation.
+        """Return what cannot be read off the groups: their order, the user's lrs, the ratios to them, the modulation.
 
         It goes with the states of the optimizer and of the scheduler, which are the user's to save.
         """
         modulation = self._settled()
         return {
+            "order": [list(place) for place in self._optimizers.order()],
             "ratios": {name: list(ratios) for name, ratios in self._ratios.items()},
             "users_lrs": list(self._users_lrs),
             "is_overriding": self._is_overriding,
             "modulation": None if modulation is None else modulation.state_dict(),
+            "steps": [] if self._watch is None else [self._watch.has_stepped, self._watch.has_ever_stepped],
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -201,6 +218,7 @@ class GroupValues:
                 ``modulate=False``; nothing is loaded then.
         """
         saved = self._check_state(state_dict)
+        self._optimizers.put_in_order(state_dict["order"])
         self._is_overriding = False
         self._begin()
         if saved is not None:
@@ -209,17 +227,21 @@ class GroupValues:
             self._modulation.load_state_dict(saved)
         self._ratios = {name: list(state_dict["ratios"][name]) for name in self._names}
         self._users_lrs = list(state_dict["users_lrs"])
+        if self._watch is not None and state_dict["steps"]:
+            self._watch.go_on(*state_dict["steps"])
         self._find_places()
         self._is_overriding = state_dict["is_overriding"]
         if self._modulation is not None:
             self._modulation.is_overriding = self._is_overriding
             is_own = self._is_overriding and not self._is_written("lr") and not self._modulate
-            if is_own and not is_scheduled(self.optimizer, "lr"):  # the launch was on, and no scheduler had come
+            if is_own and not self._optimizers.is_scheduled("lr"):  # the launch was on, and no scheduler had come
                 self._await_scheduler()
 
     def _check_state(self, state_dict: dict[str, Any]) -> dict[str, Any] | None:
         """Refuse what `load_state_dict` cannot go on from; return the saved modulation."""
-        check_keys(type(self).__name__, state_dict, ("ratios", "users_lrs", "is_overriding", "modulation"))
+        check_keys(
+            type(self).__name__, state_dict, ("order", "ratios", "users_lrs", "is_overriding", "modulation", "steps")
+        )
         check_keys("the tuned hyperparameters", state_dict["ratios"], self._names)
         saved: dict[str, Any] | None = state_dict["modulation"]
         lists = list(state_dict["ratios"].values())
@@ -233,15 +255,19 @@ class GroupValues:
                     "this state is of a run that modulated lr, for a scheduler or in a launch, and this run has "
                     "modulate=False (or was closed): make it with modulate=None or True"
                 )
-        if (num_groups := max(map(len, lists), default=0)) > len(self._groups):
+        if not all(1.0 in ratios and all(map(_is_ratio, ratios)) for ratios in state_dict["ratios"].values()):
+            raise ValueError("this is no saved state: ratios to the first group are numbers from 0 on, 1 among them")
+        num_groups = max(map(len, (*lists, state_dict["order"])))
+        if num_groups > len(self._groups):
             raise ValueError(f"this state is of {num_groups} param groups, and this optimizer has {len(self._groups)}")
+        self._optimizers.check_order(state_dict["order"])
         return saved
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
     @property
     def _groups(self) -> list[ParamGroup]:
-        return self.optimizer.param_groups
+        return self._optimizers.groups
 
     def _measure_ratios(self, name: str) -> list[float]:
         values = [base_value(group, name) for group in self._groups]
@@ -269,17 +295,17 @@ class GroupValues:
 
     def _write(self, name: str, value: float) -> None:
         """Write a value that no scheduler owns into the groups."""
-        groups, ratios = self.optimizer.param_groups, self._ratios[name]
+        groups, ratios = self._groups, self._ratios[name]
         if len(groups) > len(ratios):
             self._admit_new_groups(name)
         # The average of a schedule-free optimizer is where it is in eval mode, whatever its momentum is.
-        mode = train_mode(self.optimizer) if name == "momentum" else None
-        if mode:
-            set_train_mode(self.optimizer, False)
+        modes = self._optimizers.train_modes() if name == "momentum" else []
+        if any(modes):
+            self._optimizers.set_train_modes([mode and False for mode in modes])
         for group, share in zip(groups, ratios, strict=True):
             write(group, name, value if share == 1.0 else scaled(name, value, share))
-        if mode:
-            set_train_mode(self.optimizer, True)
+        if any(modes):
+            self._optimizers.set_train_modes(modes)
 
     # -- modulation --------------------------------------------------------------------------------------------------
 
@@ -297,10 +323,9 @@ class GroupValues:
 
     def _look_for_scheduler(self) -> Modulation | None:
         """Return the modulation; start it, or widen it, where a scheduler has appeared."""
-        group = self.optimizer.param_groups[0]
-        if self._modulate or "initial_lr" in group or "step" in vars(self.optimizer):
+        if self._modulate or self._optimizers.may_be_scheduled():
             forced = ("lr",) if self._modulate else ()
-            self._claim([name for name in self._unclaimed if name in forced or is_scheduled(self.optimizer, name)])
+            self._claim([name for name in self._unclaimed if name in forced or self._optimizers.is_scheduled(name)])
         return self._modulation
 
     def _claim(self, names: Sequence[str]) -> None:
@@ -313,7 +338,7 @@ class GroupValues:
                 f"{bases[first_positive(bases)]:.3g}. Make the scheduler before the tuner"
             )
         if names and self._modulation is None:
-            self._modulation = Modulation(self.optimizer)
+            self._modulation = Modulation(self._optimizers)
             self._modulation.is_overriding = self._is_overriding
         for name in names:
             assert self._modulation is not None
@@ -329,7 +354,7 @@ class GroupValues:
         """Leave the groups' lr alone, and let steps use what is set, where they can be told to."""
         self._look_for_scheduler()
         is_plain = not any(isinstance(group["lr"], Tensor) for group in self._groups if "lr" in group)
-        if "lr" in self._unclaimed and is_plain and hooked(self.optimizer) is not None:
+        if "lr" in self._unclaimed and is_plain and self._optimizers.hooked() is not None:
             self._claim(["lr"])
             self._await_scheduler()
 
@@ -365,3 +390,7 @@ class GroupValues:
         if modulation is not None:
             modulation.settle()
         return modulation
+
+
+def _is_ratio(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value) and value >= 0

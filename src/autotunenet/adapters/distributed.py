@@ -16,7 +16,6 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.algorithms.join import Joinable, JoinHook
 
-from autotunenet.adapters._copying import live_tree, params_of
 from autotunenet.adapters._trees import Path, join_tree, name_of, paths_of, split_tree
 from autotunenet.adapters.pytorch import TorchRun
 from autotunenet.agreement import mean_metric
@@ -98,7 +97,7 @@ def load_sharded_state(
     about: dict[str, Any] = {f"{key}.rest": b""}
     load(about, storage_reader=storage_reader, **together)
     rest: bytes = about[f"{key}.rest"]
-    live = live_tree(run.model, run.optimizer, lambda entry: entry != "params")
+    live = run.live_tree()
     tensors = {
         name_of(path): _empty(path, stored[f"{key}.tensors.{name_of(path)}"], run, live) for path in paths_of(rest)
     }
@@ -131,7 +130,7 @@ def _counterpart(path: Path, run: TorchRun, live: dict[str, Any]) -> Tensor | No
     section, *place = path[path.index("buffers") + 1 :]
     found = _at(live, (section, *place))
     if found is None and section == "optimizer":  # state that the live optimizer has not made yet
-        found = _at(params_of(run.optimizer), place[:1])
+        found = _at(run.params(), place[:1])
     return found if isinstance(found, Tensor) else None
 
 
@@ -165,7 +164,7 @@ def joinable(tuner: Tuner) -> Joinable:
     run = _run_of(tuner)
     if run.process_group is None:
         raise ValueError("this tuner decides for its own rank alone; torch's Join(...) needs nothing of it")
-    if any(hasattr(param, "to_local") for param in params_of(run.optimizer)):
+    if any(hasattr(param, "to_local") for param in run.params()):
         raise ValueError("sharded weights need every rank at every step, so none can join early; use drop_last=True")
     if tuner.wants_batches:
         raise ValueError(
@@ -184,7 +183,7 @@ class _Joinable(Joinable):
 
     @property
     def join_device(self) -> torch.device:
-        return params_of(self.run.optimizer)[0].device
+        return self.run.params()[0].device
 
     @property
     def join_process_group(self) -> Any:
@@ -222,7 +221,7 @@ class _Hook(JoinHook):
 
 def _broadcast(tree: Any, source: int, run: TorchRun) -> Any:
     """Return one rank's tree in all of them; the others give None."""
-    device, is_source = params_of(run.optimizer)[0].device, tree is not None
+    device, is_source = run.params()[0].device, tree is not None
     rest, tensors = split_tree(tree) if is_source else (b"", {})
     told: list[Any] = [
         rest,

@@ -5,12 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 
-from autotunenet.adapters._copying import TreeCopier, are_finite, check_same, live_tree, params_of, restore_state
-from autotunenet.adapters._groups import check_training, set_train_mode, train_mode
+from autotunenet.adapters._copying import (
+    TreeCopier,
+    are_finite,
+    check_built,
+    check_same,
+    live_tree,
+    restore_shared,
+    restore_state,
+)
+from autotunenet.adapters._optimizers import members_of
 from autotunenet.adapters._ranks import ranks_of
 from autotunenet.adapters._values import GroupValues
 from autotunenet.state import check_keys
@@ -24,8 +31,11 @@ if TYPE_CHECKING:
 _USER_ENTRIES = frozenset({"lr", "initial_lr", "momentum", "betas", "weight_decay", "dampening", "eps"})
 
 
+_PARTS = ("model", "others", "optimizer", "shared", "groups", "train_modes", "extras")
+
+
 class TorchRun(GroupValues):
-    """A model and its optimizer, seen through a few named hyperparameters.
+    """A model and its optimizer, or its optimizers, seen through a few named hyperparameters.
 
     Only the entries of the param groups that `names` asks for are ever written. ``"momentum"`` is the entry of that
     name or, where there is none, ``betas[0]``; any other name must be a numeric entry of every group. Where groups
@@ -50,8 +60,10 @@ class TorchRun(GroupValues):
     Schedule-free optimizers: a snapshot may be taken in either mode; a restore keeps the mode that the optimizer is in.
 
     Args:
-        model: Its parameters and buffers are what a snapshot holds. Lazy modules must have been initialised.
-        optimizer: Any optimizer with param groups.
+        model: Its parameters and buffers are what a snapshot holds. All have values: lazy modules have been run once,
+            and nothing is on the meta device.
+        optimizer: Any optimizer with param groups; or a list of several that train different parameters of the model.
+            Their groups count as one row: the first speaks for all, whichever optimizer is its.
         names: Names of the hyperparameters, for example a `SearchSpace`.
         extras: Further objects with ``state_dict`` and ``load_state_dict`` that a snapshot holds as well: an LR
             scheduler, a gradient scaler, an averaged model. Without a scheduler among them the user's goes on after a
@@ -67,6 +79,7 @@ class TorchRun(GroupValues):
         ValueError: If a group has no entry for one of the names, or if lr has to be modulated and cannot be: the
             optimizer has no step hooks, or another run modulates it. Where a scheduler is made later, this comes from
             the first method called after that, as it does where the scheduler has taken an lr that a launch tries.
+            If two of several optimizers train the same parameter.
         TypeError: If one of `extras` has no state, or if `model` or `optimizer` is none.
 
     >>> import torch
@@ -89,22 +102,54 @@ class TorchRun(GroupValues):
     def __init__(
         self,
         model: nn.Module,
-        optimizer: Optimizer,
+        optimizer: Optimizer | Sequence[Optimizer],
         names: Iterable[str] = ("lr",),
         extras: Sequence[Stateful] = (),
         modulate: bool | None = None,
         *,
         process_group: Any = "auto",
     ) -> None:
-        check_training(model, optimizer)
+        self.optimizers = members_of(model, optimizer)
         self.model = model
-        self._ranks = ranks_of(model, params_of(optimizer), process_group)
+        params = [param for member in self.optimizers for group in member.param_groups for param in group["params"]]
+        self._ranks = ranks_of(model, params, process_group)
         self._extras = tuple(extras)
         for extra in self._extras:
             if not isinstance(extra, Stateful):
                 raise TypeError(f"extras need state_dict() and load_state_dict(); {type(extra).__name__} lacks them")
-        schedulers = [extra for extra in self._extras if isinstance(extra, LRScheduler)]
-        super().__init__(optimizer, names, schedulers, modulate)
+        # Not all are of torch's class: transformers' GreedyLR is not.
+        schedulers = [extra for extra in self._extras if callable(getattr(extra, "get_last_lr", None))]
+        super().__init__(self.optimizers, names, schedulers, modulate)
+
+    @property
+    def optimizer(self) -> Optimizer:
+        """The optimizer; the first one of several."""
+        return self.optimizers[0]
+
+    def params(self) -> list[Tensor]:
+        """Return the parameters that are trained, in the order of the param groups."""
+        return self._optimizers.params()
+
+    def live_tree(self) -> dict[str, Any]:
+        """Return all that a snapshot may hold, extras excepted, as nested dicts and lists of the live tensors."""
+        return live_tree(self.model, self._optimizers, lambda entry: entry != "params")
+
+    def shared_with(self, other: TorchRun) -> str | None:
+        """Name a parameter that one of the two runs trains and a snapshot of the other one holds; None: there is none.
+
+        Going back, one would undo the other's work.
+        """
+        ours, theirs = self._held(), other._held()
+        for this, that in ((self, theirs), (other, ours)):
+            for param in this.params():
+                if id(param) in that:
+                    return ours[id(param)]
+        return None
+
+    def _held(self) -> dict[int, str]:
+        """Return the name of every parameter that a snapshot holds, by its identity."""
+        others = {id(param): "a parameter outside of the model" for param in self.params()}
+        return {**others, **{id(param): name for name, param in self.model.named_parameters()}}
 
     # -- snapshots ---------------------------------------------------------------------------------------------------
 
@@ -118,15 +163,14 @@ class TorchRun(GroupValues):
         modulation, which is put back by `set_hyperparams`.
 
         Raises:
-            ValueError: If the model still has lazy parameters.
+            ValueError: If parameters or buffers of the model have no values yet.
         """
         copier = TreeCopier()
         copied = copier.copy(self._tree(), buffers)
         copier.run()
-        mode = train_mode(self.optimizer)
         return {
             **copied,
-            "train_mode": mode,
+            "train_modes": self._optimizers.train_modes(),
             "extras": TreeCopier.cloned([extra.state_dict() for extra in self._extras]),
         }
 
@@ -141,20 +185,22 @@ class TorchRun(GroupValues):
             ValueError: If `buffers` are of another model or optimizer; nothing is changed then.
         """
         tree = self.check_buffers(buffers)
-        mode = train_mode(self.optimizer)
-        set_train_mode(self.optimizer, buffers["train_mode"])
+        modes = self._optimizers.train_modes()
+        self._optimizers.set_train_modes(buffers["train_modes"])
         copier = TreeCopier()
         copier.copy(buffers["model"], tree["model"])
         copier.copy(buffers["others"], tree["others"])
         # Parameters and groups that joined after the copy was made have nothing saved: theirs starts afresh too.
         saved_states: list[dict[str, Any]] = buffers["optimizer"]
-        for i, param in enumerate(params_of(self.optimizer)):
-            restore_state(self.optimizer, param, saved_states[i] if i < len(saved_states) else {}, copier)
+        for i, (owner, param) in enumerate(self._optimizers.owned_params()):
+            restore_state(owner, param, saved_states[i] if i < len(saved_states) else {}, copier)
+        for member, shared in zip(self.optimizers, buffers["shared"], strict=True):
+            restore_shared(member, shared, copier)
         for group, saved in zip(self._groups, buffers["groups"], strict=False):
             # Not what a scheduler has come to own since.
             group.update(copier.copy({k: v for k, v in saved.items() if self._is_restored(k)}, group))
         copier.run()
-        set_train_mode(self.optimizer, mode)
+        self._optimizers.set_train_modes(modes)
         for extra, saved in zip(self._extras, buffers["extras"], strict=True):
             extra.load_state_dict(TreeCopier.cloned(saved))
 
@@ -164,7 +210,8 @@ class TorchRun(GroupValues):
         Raises:
             ValueError: If they are of another model, of another optimizer, or of other extras.
         """
-        check_keys(type(self).__name__, buffers, ("model", "others", "optimizer", "groups", "train_mode", "extras"))
+        check_keys(type(self).__name__, buffers, _PARTS)
+        check_built(buffers, num_optimizers=len(self.optimizers))
         if len(buffers["extras"]) != len(self._extras):
             raise ValueError(
                 f"this snapshot is of {len(buffers['extras'])} extras, and this run has {len(self._extras)}; make it "
@@ -176,7 +223,7 @@ class TorchRun(GroupValues):
 
     def has_finite_weights(self) -> bool:
         """Whether every parameter that is trained is a finite number, as far as this process holds it."""
-        return are_finite(params_of(self.optimizer))
+        return are_finite(self.params())
 
     # -- other processes ---------------------------------------------------------------------------------------------
 
@@ -198,7 +245,7 @@ class TorchRun(GroupValues):
 
     def _tree(self) -> dict[str, Any]:
         self._settled()
-        return live_tree(self.model, self.optimizer, self._is_restored)
+        return live_tree(self.model, self._optimizers, self._is_restored)
 
     def _is_restored(self, entry: str) -> bool:
         if entry == "params":

@@ -224,7 +224,7 @@ class Journal(TrialStore):
                 news = self._apply(line, row)
             except JournalError:
                 raise
-            except (KeyError, TypeError, ValueError) as error:
+            except (AttributeError, LookupError, TypeError, ValueError) as error:
                 raise self._file.damage(line, summarize(error)) from error
             if news is not None and line > self._num_announced:
                 self._news.append(news)
@@ -237,6 +237,8 @@ class Journal(TrialStore):
             self._refuse_other_search(row)
             return None
         number = row["number"]
+        if type(number) is not int or number < 0:
+            raise TypeError(f"the number of a trial is a whole one from 0 on, got {number!r}")
         if row["row"] == "asked":
             return self._apply_asked(row, number)
         holding = self._holdings[number]
@@ -254,6 +256,8 @@ class Journal(TrialStore):
         trial = self.search.trials[number]
         if trial.state is not TrialState.PENDING:
             raise ValueError(f"trial {number} is handed out again after it was told")
+        if not isinstance(row["worker"], str) or type(row["attempt"]) is not int:
+            raise TypeError("its worker must be a text and its attempt a whole number")
         self._holdings[number] = _Holding(row["worker"], row["attempt"])
         return News("asked", trial, row["attempt"])
 

@@ -8,16 +8,14 @@ import sys
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
-from multiprocessing import connection
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
 
 from autotunenet.hpo.journal import Journal
 from autotunenet.hpo.trial import TrialState
 from autotunenet.hpo.worker import Job, Report, worker_main
-from autotunenet.processes import Starter, describe_exit, end_processes, interrupts, refers_to_main
+from autotunenet.processes import Starter, describe_exit, end_processes, hear, interrupts, refers_to_main
 
 logger = logging.getLogger(__name__)
 
@@ -106,26 +104,18 @@ class Pool:
 
     def _listen(self, interrupted: Connection) -> None:
         """Wait until something happens, and deal with it."""
-        channels: list[Any] = [worker.channel for worker in self._workers]
-        sentinels = [worker.process.sentinel for worker in self._workers]
-        ready = connection.wait([*channels, *sentinels, interrupted], timeout=LOOK_SECONDS)
-        if interrupted in ready:
-            raise KeyboardInterrupt
-        for worker in list(self._workers):
-            has_ended = worker.process.sentinel in ready  # looked at first: what it had sent before is still read
-            if self._hear(worker) or has_ended:
+        for worker, reports, has_ended in hear(self._workers, interrupted, LOOK_SECONDS):
+            for report in reports:
+                self._handle(worker, report)
+            if has_ended:
                 self._bury(worker)
 
-    def _hear(self, worker: _Worker) -> bool:
-        """Deal with all that a worker has sent; return whether its channel has ended."""
-        reports, has_ended = _receive(worker.channel)
-        for report in reports:
-            if report.kind == "failed":
-                raise pickle.loads(report.error) from WorkerTraceback(f"\n{report.details}")
-            worker.has_started = True
-            self._num_failed_starts = 0
-            self._is_over |= report.kind == "over"
-        return has_ended
+    def _handle(self, worker: _Worker, report: Report) -> None:
+        if report.kind == "failed":
+            raise pickle.loads(report.error) from WorkerTraceback(f"\n{report.details}")
+        worker.has_started = True
+        self._num_failed_starts = 0
+        self._is_over |= report.kind == "over"
 
     # -- ends --------------------------------------------------------------------------------------------------------
 
@@ -155,17 +145,6 @@ class Pool:
         end_processes([worker.process for worker in self._workers], GRACE_SECONDS)
         for worker in self._workers:
             worker.channel.close()
-
-
-def _receive(channel: Connection) -> tuple[list[Report], bool]:
-    """Return what was sent, and whether that is all that will ever be."""
-    reports: list[Report] = []
-    try:
-        while channel.poll():
-            reports.append(channel.recv())
-    except (EOFError, OSError):
-        return reports, True
-    return reports, False
 
 
 def _pickle(job: Job) -> tuple[bytes, bool]:

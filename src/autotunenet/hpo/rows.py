@@ -22,6 +22,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
+from autotunenet.files import parse_json
 from autotunenet.hpo.base import Search
 from autotunenet.hpo.objective import Ending, plain
 from autotunenet.hpo.trial import Cost, Trial, TrialState
@@ -55,10 +56,10 @@ def from_line(line: bytes) -> Row:
         ValueError: If none does.
     """
     try:
-        row = json.loads(line)
+        row = parse_json(line)
     except ValueError as error:  # text that is not UTF-8 is such an error, too
         raise ValueError("it is not JSON") from error
-    if not isinstance(row, dict) or row.get("row") not in KINDS:
+    if not isinstance(row, dict) or not isinstance(row.get("row"), str) or row["row"] not in KINDS:
         raise ValueError(f"it is no object with a key 'row' that says {', '.join(sorted(KINDS))}")
     return row
 

@@ -37,8 +37,8 @@ class SurrogateSearch(Search):
 
     In a finite space no point comes twice, and the search ends when all have been tried. A failed trial counts as bad
     as the worst, a pending one as an average one; while all losses are equal, the next point is one far from the
-    others. A fitted noise is part of the Gaussian process, and the incumbent is the best of the predictions at the
-    points tried: one lucky value does not make a point the best.
+    others. A fitted noise is part of the Gaussian process. The incumbent is the lowest loss that was told: under noise
+    that is below any prediction, so that points of which little is known are worth more.
 
     Args:
         space: Where to search.
@@ -122,7 +122,7 @@ class SurrogateSearch(Search):
             return Trial(number=number, params=self.space.from_unit(self._first_allowed(ranked, batch, rng)))
         posterior = self.surrogate.fit(x, evidence.losses, self._encoding.groups, rng)
         means = posterior.predict(x)[0]
-        best = float(means[evidence.is_done].min())
+        best = float(evidence.losses[evidence.is_done].min())
 
         def utility(coordinates: Array) -> Array:
             return self._acquire(*posterior.predict(self._encoding.features(coordinates)), best)

@@ -1,4 +1,4 @@
-"""What a sink is."""
+"""What a sink is, and how one hears that a training was resumed."""
 
 from __future__ import annotations
 
@@ -35,4 +35,21 @@ class Sink(Protocol):
 
     def close(self) -> None:
         """Write what is still held back. Called when the tuner is closed; a second call does nothing."""
+        ...
+
+
+@runtime_checkable
+class ResumableSink(Protocol):
+    """A sink that wants to know when a training goes on from a saved state.
+
+    What it had been told after that state was saved belongs to a branch that was given up.
+    """
+
+    def resumed(self, step: int, num_reports: int) -> None:
+        """Take note that what comes next follows a saved state. Called by `autotunenet.Tuner.load_state_dict`.
+
+        Args:
+            step: Optimizer steps that the state has seen.
+            num_reports: Calls of `Sink.log` that it had seen, whether or not there was a sink then.
+        """
         ...

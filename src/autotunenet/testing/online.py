@@ -13,7 +13,7 @@ from autotunenet.controllers import Controller
 from autotunenet.guards import Guard
 from autotunenet.monitors import Monitor
 from autotunenet.testing.rules import no_side_effects, require, same
-from autotunenet.types import Health, Hyperparams, Stateful, TrainingRun, is_finite
+from autotunenet.types import Health, Hyperparams, Stateful, SteppingRun, TrainingRun, is_finite
 
 INITIAL: Hyperparams = {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.0}
 """What `check_controller` starts from."""
@@ -115,7 +115,7 @@ def check_guard(make: Callable[[], Guard]) -> None:
 
 
 def check_run(make: Callable[[], tuple[TrainingRun, Callable[[], object]]]) -> None:
-    """Check an adapter: exact, unaliased copies both ways, and hyperparameters that read back as written.
+    """Check an adapter: exact, unaliased copies both ways, hyperparameters that read back as written, steps seen once.
 
     Args:
         make: Returns a fresh training and a function that trains it by one optimizer step, on the same data each time
@@ -157,6 +157,16 @@ def check_run(make: Callable[[], tuple[TrainingRun, Callable[[], object]]]) -> N
         require(not same(endings[0], saved), "the function that trains changed nothing: the check would say nothing")
         again = run.copy_into(endings[0])
         require(same(again, saved), "copy_into() must give the live state, whatever the buffers held before")
+    if isinstance(run, SteppingRun):
+        _check_steps(run, train)
+
+
+def _check_steps(run: SteppingRun, train: Callable[[], object]) -> None:
+    run.took_step()  # from here on
+    for _ in range(2):
+        train()
+        require(run.took_step() is not False, "took_step() must not deny a step that there was")
+        require(run.took_step() is not True, "took_step() must tell a step once")
 
 
 def _ask(method: Callable[[Hyperparams], Hyperparams], current: Hyperparams) -> dict[str, float]:

@@ -10,7 +10,7 @@ from autotunenet_bench.attribution.suite import OPTIMIZERS, PlanError, plan, run
 from autotunenet_bench.attribution.tasks import SUITE_TASKS
 from autotunenet_bench.data import DataError, DataSource
 from autotunenet_bench.executors import ProgressDisplay
-from autotunenet_bench.suite import num_cores
+from autotunenet_bench.executors.base import num_cores
 
 
 class RefusedError(ValueError):

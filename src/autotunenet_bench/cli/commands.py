@@ -13,7 +13,24 @@ import typer
 from autotunenet_bench.cli.checking import check_member
 from autotunenet_bench.cli.ending import EXIT_FAILED, interruptible, refuse, system_errors
 from autotunenet_bench.cli.executing import execute, show_result
-from autotunenet_bench.cli.options import DataDir, Download, Fresh, Full, Out, Overrides, Scale, Topic, Workers
+from autotunenet_bench.cli.options import (
+    Address,
+    Backend,
+    DataDir,
+    Download,
+    ExecutorName,
+    Fresh,
+    Full,
+    GpusPerCell,
+    Memory,
+    Out,
+    Overrides,
+    Scale,
+    Timeout,
+    Topic,
+    Workers,
+)
+from autotunenet_bench.cli.placing import Place
 from autotunenet_bench.cli.saying import PROGRAM, count, print_lines, say
 
 app = typer.Typer(
@@ -85,6 +102,11 @@ def run(
     overrides: Overrides = None,
     out: Out = Path("results"),
     workers: Workers = None,
+    executor: ExecutorName = Backend.LOCAL,
+    address: Address = None,
+    gpus_per_cell: GpusPerCell = 0.0,
+    timeout_per_cell: Timeout = None,
+    memory_per_cell: Memory = None,
     data_dir: DataDir = None,
     download: Download = False,
     full: Full = False,
@@ -104,7 +126,8 @@ def run(
     `autotunenet-bench list configs`. Copy one to begin your own.
     """  # noqa: D301
     data = (data_dir, download, full)
-    execute("run", config, overrides or [], out, scale=scale, workers=workers, data=data, fresh=fresh)
+    place = Place(executor.value, address, workers, gpus_per_cell, timeout_per_cell, memory_per_cell)
+    execute("run", config, overrides or [], out, scale=scale, place=place, data=data, fresh=fresh)
 
 
 @app.command()
@@ -114,6 +137,11 @@ def suite(
     overrides: Overrides = None,
     out: Out = Path("results"),
     workers: Workers = None,
+    executor: ExecutorName = Backend.LOCAL,
+    address: Address = None,
+    gpus_per_cell: GpusPerCell = 0.0,
+    timeout_per_cell: Timeout = None,
+    memory_per_cell: Memory = None,
     data_dir: DataDir = None,
     download: Download = False,
     full: Full = False,
@@ -129,12 +157,15 @@ def suite(
       autotunenet-bench suite demo --set "seeds=[0]" --set controllers.1.warmup=1
       autotunenet-bench suite trust --full --data-dir my_copies
       autotunenet-bench suite adaptive_lr --scale small --data-dir my_copies
+      autotunenet-bench suite oha --executor ray --address auto --gpus-per-cell 0.5
 
     \b
-    `autotunenet-bench list suites` names the shipped ones.
+    `autotunenet-bench list suites` names the shipped ones. The same command may be given
+    several times at once, on any machines that see the same folder: they share the runs.
     """  # noqa: D301
     data = (data_dir, download, full)
-    execute("suite", config, overrides or [], out, scale=scale, workers=workers, data=data, fresh=fresh)
+    place = Place(executor.value, address, workers, gpus_per_cell, timeout_per_cell, memory_per_cell)
+    execute("suite", config, overrides or [], out, scale=scale, place=place, data=data, fresh=fresh)
 
 
 @app.command("list")

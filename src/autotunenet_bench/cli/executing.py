@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from autotunenet_bench.cli.ending import EXIT_FAILED, interruptible, refuse, system_errors
+from autotunenet_bench.cli.placing import Place
 from autotunenet_bench.cli.saying import command, count, say, telling
 
 if TYPE_CHECKING:
@@ -27,32 +28,33 @@ def execute(
     out: Path,
     *,
     scale: str | None,
-    workers: int | None,
+    place: Place,
     data: tuple[Path | None, bool, bool],
     fresh: bool,
 ) -> None:
     """Load, run, show; every way out has its exit code.
 
-    `kind` is the command, "run" or "suite"; `scale` is what --scale names, `data` is what --data-dir, --download and
-    --full say.
+    `kind` is the command, "run" or "suite"; `scale` is what --scale names, `place` where the runs go, `data` is what
+    --data-dir, --download and --full say.
     """
-    place = [out]  # the folder below it, as soon as the config has told its name
-    with interruptible(place):
+    where = [out]  # the folder below it, as soon as the config has told its name
+    with interruptible(where):
         # Inside, because importing torch takes seconds, in which Ctrl-C must not end in a traceback.
-        from autotunenet.files import FolderInUseError
         from autotunenet_bench.config import ConfigError, HpoConfig, HpoSetConfig
         from autotunenet_bench.data import DataError, DataSource
-        from autotunenet_bench.executors import ProgressDisplay
+        from autotunenet_bench.executors import ExecutorError, ProgressDisplay
+        from autotunenet_bench.results.clearing import RunsInUseError
         from autotunenet_bench.suite import run_suite
 
         try:
             loaded = load_kind(kind, name, overrides, full=data[2], scale=scale)
             assert not isinstance(loaded.config, HpoConfig | HpoSetConfig)
-            folder = place[0] = out / loaded.folder
+            folder = where[0] = out / loaded.folder
             say(f"Config: {loaded.path}{' (shipped)' if loaded.shipped else ''}")
             with (
                 system_errors(folder, "name another folder with --out"),
                 telling("autotunenet_bench.data"),
+                place.opened() as executor,
                 ProgressDisplay() as progress,
             ):
 
@@ -66,14 +68,15 @@ def execute(
                     DataSource.from_environment(*data),
                     name=loaded.name,
                     departure=loaded.departure,
-                    num_workers=workers,
+                    num_workers=place.workers,
+                    executor=executor,
                     fresh=fresh,
                     on_plan=on_plan,
                     on_update=progress.update,
                 )
         except ConfigError as error:
             refuse(f"{error}\n{count(len(error.problems), 'problem')}; nothing was run.")
-        except (DataError, FolderInUseError) as error:
+        except (DataError, ExecutorError, RunsInUseError) as error:
             refuse(str(error))
         show_result(result)
 

@@ -98,11 +98,10 @@ def resume(
     was begun, with --scale and --set in it. Other data than then are refused.
     """  # noqa: D301
     with interruptible([folder]):
-        from autotunenet.files import FolderInUseError
         from autotunenet_bench.cli.executing import show_plan, show_result
         from autotunenet_bench.config import ConfigError
         from autotunenet_bench.data import DataError, DataSource
-        from autotunenet_bench.executors import ProgressDisplay
+        from autotunenet_bench.executors import ExecutorError, ProgressDisplay
         from autotunenet_bench.hpo.folder import is_hpo_folder
         from autotunenet_bench.hpo.sets import is_set_folder
         from autotunenet_bench.results.suite_file import SuiteFileError
@@ -131,7 +130,7 @@ def resume(
                     on_plan=on_plan,
                     on_update=progress.update,
                 )
-        except (ConfigError, DataError, FolderInUseError, ResumeError, SuiteFileError) as error:
+        except (ConfigError, DataError, ExecutorError, ResumeError, SuiteFileError) as error:
             refuse(str(error))
         show_result(result)
 

@@ -8,6 +8,15 @@ from typing import Annotated
 
 import typer
 
+
+class Backend(str, Enum):
+    """What runs can go on; the names are those of `autotunenet_bench.executors.EXECUTORS`."""
+
+    LOCAL = "local"
+    RAY = "ray"
+    SLURM = "slurm"
+
+
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Put a value over the config; may be given many times."),
@@ -16,6 +25,32 @@ Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Results go to D
 Workers = Annotated[
     int | None,
     typer.Option("--workers", min=1, metavar="N", help="Processes; default: cores // num_threads, at most one a run."),
+]
+ExecutorName = Annotated[
+    Backend, typer.Option("--executor", help="What runs go on: this machine, a Ray cluster, or Slurm.")
+]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        "--address",
+        metavar="ADDRESS",
+        help="ray: of a cluster, such as auto or host:6379; default: one on this machine, for this command only. "
+        "slurm: local, to try it without Slurm.",
+    ),
+]
+GpusPerCell = Annotated[
+    float,
+    typer.Option("--gpus-per-cell", min=0, metavar="X", help="GPUs of each run; a fraction where several share one."),
+]
+Timeout = Annotated[
+    float | None,
+    typer.Option(
+        "--timeout-per-cell", min=0.001, metavar="SECONDS", help="How long a run may take; default: no limit."
+    ),
+]
+Memory = Annotated[
+    str | None,
+    typer.Option("--memory-per-cell", metavar="SIZE", help="Memory that a run may hold, such as 4GB; default: all."),
 ]
 DataDir = Annotated[
     Path | None,

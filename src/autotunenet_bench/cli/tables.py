@@ -75,7 +75,7 @@ def race(
     """  # noqa: D301
     with interruptible():
         from autotunenet_bench.config.files import parse_search
-        from autotunenet_bench.suite import num_cores
+        from autotunenet_bench.executors.base import num_cores
         from autotunenet_bench.tables import TableError, load_table, shipped_tables
         from autotunenet_bench.tables import race as racing
         from autotunenet_bench.tables.race_table import race_table

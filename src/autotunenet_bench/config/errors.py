@@ -10,6 +10,12 @@ from typing import Any
 Loc = tuple[str | int, ...]
 """Where a value stands: keys and list indices from the top, ``("regimes", 0, "severity")``."""
 
+MAX_TOLD = 50
+"""Problems that a message tells; the rest is counted."""
+
+MAX_KEY = 200
+"""Letters of a key that a message shows."""
+
 _NOTHING = object()
 
 
@@ -36,8 +42,8 @@ class Problem:
 
     def __str__(self) -> str:
         shown = "" if self.value is _NOTHING else f" = {show(self.value)}"
-        key = f"{dotted(self.loc)}{shown}: " if self.loc else ""
-        return f"{self.where}: {key}{self.rule}{'; ' if self.mend else ''}{self.mend}"
+        key = f"{_shortened(dotted(self.loc), MAX_KEY)}{shown}: " if self.loc else ""
+        return _printable(f"{self.where}: {key}{self.rule}{'; ' if self.mend else ''}{self.mend}")
 
 
 class ConfigError(ValueError):
@@ -45,7 +51,10 @@ class ConfigError(ValueError):
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)
-        super().__init__("\n".join(str(problem) for problem in self.problems))
+        told = [str(problem) for problem in self.problems[:MAX_TOLD]]
+        if num_more := len(self.problems[MAX_TOLD:]):
+            told.append(f"and {num_more} more problems")
+        super().__init__("\n".join(told))
 
 
 def dotted(loc: Loc) -> str:
@@ -59,7 +68,20 @@ def show(value: Any, width: int = 60) -> str:
         return "null"
     if isinstance(value, bool):
         return str(value).lower()
-    text = repr(value)
+    return _shortened(repr(value), width)
+
+
+def _printable(text: str) -> str:
+    r"""Return a message on one line that does nothing to a terminal: there are anybody's words in it.
+
+    >>> _printable("a\x1b[31mb\nc")
+    'a�[31mb c'
+    """
+    signs = (" " if sign.isspace() else sign for sign in text)
+    return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in signs)
+
+
+def _shortened(text: str, width: int) -> str:
     return text if len(text) <= width else f"{text[: width - 3]}..."
 
 

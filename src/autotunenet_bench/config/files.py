@@ -18,7 +18,7 @@ from autotunenet_bench.config.explain import explain, explain_non_finite
 from autotunenet_bench.config.hpo import HpoConfig, HpoSetConfig, OneSearch
 from autotunenet_bench.config.models import RunConfig, SuiteConfig
 from autotunenet_bench.config.overrides import apply_fraction, apply_override, apply_section
-from autotunenet_bench.config.yaml import OVERRIDE, Document, decode, non_finite, parse_yaml
+from autotunenet_bench.config.yaml import OVERRIDE, Document, non_finite, parse_yaml, read_text
 from autotunenet_bench.searches import SearchConfig
 
 AnyConfig = RunConfig | SuiteConfig | HpoConfig | HpoSetConfig
@@ -67,10 +67,9 @@ def load_config(
     """
     path, shipped = find_config(name)
     try:
-        raw = path.read_bytes()
+        text = read_text(path)
     except OSError as error:
         raise ConfigError([Problem(str(path), f"cannot be read: {error.strerror}", "check its permissions")]) from None
-    text = decode(raw, str(path))
     config, departure = _parse(text, str(path), overrides, full, scale)
     return LoadedConfig(config, path.stem, path, shipped, departure)
 

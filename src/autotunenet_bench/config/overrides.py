@@ -9,7 +9,7 @@ from typing import Any
 
 from autotunenet_bench.config.errors import ConfigError, Loc, Problem
 from autotunenet_bench.config.experiment import Block
-from autotunenet_bench.config.yaml import OVERRIDE, Document, parse_yaml
+from autotunenet_bench.config.yaml import MAX_DEPTH, MAX_WORDS, OVERRIDE, Document, parse_yaml
 
 _SINGULAR = ("task", "regime", "controller")
 _PLURAL = ("tasks", "regimes", "controllers", "searches")
@@ -34,6 +34,9 @@ def apply_override(document: Document, text: str) -> None:
     parts = _parts(key)
     if not equals or not all(parts):
         document.problems.append(Problem(where, "an override is written key=value", "for example --set num_epochs=3"))
+        return
+    if len(parts) > MAX_DEPTH:
+        document.problems.append(Problem(where[:MAX_WORDS], f"the key has more than {MAX_DEPTH} parts", "shorten it"))
         return
     try:
         value = parse_yaml(raw, where, numbered=False)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from autotunenet_bench.config.errors import ConfigError, Problem
 from autotunenet_bench.config.files import LoadedConfig, find_config, load_config
 from autotunenet_bench.config.hpo import HpoSetConfig
-from autotunenet_bench.config.yaml import decode, parse_yaml
+from autotunenet_bench.config.yaml import parse_yaml, read_text
 
 
 def load_members(
@@ -47,7 +47,7 @@ def load_members(
 def _is_set(name: str) -> bool:
     path, _ = find_config(name)
     try:
-        data = parse_yaml(decode(path.read_bytes(), str(path)), str(path)).data
+        data = parse_yaml(read_text(path), str(path)).data
     except OSError:
         return False  # loading it says what is wrong
     return isinstance(data, dict) and "configs" in data

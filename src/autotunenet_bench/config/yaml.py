@@ -10,9 +10,11 @@ import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
+from ruamel.yaml.composer import Composer
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
 from ruamel.yaml.reader import ReaderError
@@ -20,9 +22,14 @@ from ruamel.yaml.reader import ReaderError
 from autotunenet_bench.config.errors import ConfigError, Loc, Problem, dotted
 
 MAX_BYTES = 256 * 1024
-MAX_VALUES = 20_000
+MAX_VALUES = 10_000
+"""Of a config, its keys and every use of an alias counted; to read so many takes about a second."""
+
 MAX_DEPTH = 32
 MAX_INT = 2**64
+
+MAX_WORDS = 200
+"""Letters of what another library says that a message repeats."""
 
 OVERRIDE = "--set "
 """What the origin of an overridden value begins with."""
@@ -63,14 +70,18 @@ class Document:
         return self.where(loc)
 
 
-def decode(raw: bytes, source: str) -> str:
-    """Return the text of a file.
+def read_text(path: Path) -> str:
+    """Return the text of a file, of which no more is read than a config may have.
 
     Raises:
         ConfigError: If it is too large for a config, or not UTF-8.
+        OSError: If it cannot be read.
     """
+    source = str(path)
+    with path.open("rb") as file:
+        raw = file.read(MAX_BYTES + 1)
     if len(raw) > MAX_BYTES:
-        rule = f"a config may have {MAX_BYTES // 1024} KiB, this file has {len(raw) // 1024}"
+        rule = f"a config may have {MAX_BYTES // 1024} KiB, this file has more"
         raise ConfigError([Problem(source, rule, "is this the right file?")])
     try:
         return raw.decode("utf-8-sig")
@@ -95,15 +106,56 @@ def parse_yaml(text: str, source: str, *, numbered: bool = True) -> Document:
         return f"{source}:{line}" if numbered else source
 
     yaml = YAML(typ="safe", pure=True)
+    yaml.Composer = _BoundedComposer
     yaml.allow_duplicate_keys = True  # reported below, all of them at once
+    document = Document(source, None, {(): at(1)})
+    root = _told(yaml.compose, text, at)
+    if root is not None:
+        _note_keys(root, document, at)
+        document.data = _unshared(_told(yaml.load, text, at))
+    return document
+
+
+class _TooLargeError(Exception):
+    """A document has too many values or is nested too deep.
+
+    Attributes:
+        limit: Which of the two, in words.
+    """
+
+    def __init__(self, limit: str) -> None:
+        self.limit = limit
+        super().__init__(limit)
+
+
+class _BoundedComposer(Composer):
+    """Stops in the middle of a document that is too large, as reading all of one takes seconds or the whole stack."""
+
+    _num_nodes = 0
+
+    def __init__(self, loader: Any = None) -> None:
+        super().__init__(loader)
+        self.warn_double_anchors = False  # YAML allows to use an anchor again; the last one counts
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        self._num_nodes += 1
+        _check_size(self._num_nodes, self.depth)
+        return super().compose_node(parent, index)
+
+
+def _check_size(num_values: int, depth: int) -> None:
+    if num_values > MAX_VALUES:
+        raise _TooLargeError(f"more than {MAX_VALUES} keys and values")
+    if depth > MAX_DEPTH:
+        raise _TooLargeError(f"nesting deeper than {MAX_DEPTH}")
+
+
+def _told(read: Callable[[str], Any], text: str, at: Callable[[int], str]) -> Any:
+    """Return what ruamel reads in `text`; what it raises becomes a ConfigError."""
     try:
-        root = yaml.compose(text)
-        document = Document(source, None, {(): at(1)})
-        if root is not None:
-            _note_keys(root, document, at)
-            document.data = _unshared(yaml.load(text))
-    except ConfigError:  # is a ValueError too
-        raise
+        return read(text)
+    except _TooLargeError as error:
+        raise _too_large(error, at) from None
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise ConfigError([_syntax_problem(error, at(mark.line + 1 if mark else 1))]) from None
@@ -111,19 +163,26 @@ def parse_yaml(text: str, source: str, *, numbered: bool = True) -> Document:
         line = text.count("\n", 0, error.position) + 1
         rule = f"the character U+{ord(text[error.position]):04X} is not allowed in YAML"
         raise ConfigError([Problem(at(line), rule, "delete it")]) from None
-    except RecursionError:
-        raise ConfigError([Problem(at(1), "the values are nested too deep", "no config needs this")]) from None
-    except (YAMLError, ValueError) as error:  # ValueError: a date such as 2024-13-45
-        raise ConfigError([Problem(at(1), f"not valid YAML: {error}")]) from None
-    return document
+    except (YAMLError, ValueError, ArithmeticError, LookupError, AttributeError, TypeError) as error:
+        # A scalar that its tag does not fit, `2024-13-45` or `!!bool maybe`: ruamel lets out whatever Python says then.
+        words = f"{type(error).__name__}: {error}"[:MAX_WORDS]
+        mend = "check values with !!tags, dates and very long numbers"
+        raise ConfigError([Problem(at(1), f"not valid YAML: {words}", mend)]) from None
+
+
+def _too_large(error: _TooLargeError, at: Callable[[int], str]) -> ConfigError:
+    return ConfigError([Problem(at(1), f"{error.limit}, aliases written out", "no config needs this")])
 
 
 def _note_keys(root: Node, document: Document, at: Callable[[int], str]) -> None:
     """Record where each key stands, and report duplicate keys and keys that are no text."""
-    for count, (loc, node) in enumerate(_walk(root)):
-        if count > MAX_VALUES or len(loc) > MAX_DEPTH:
-            limit = f"more than {MAX_VALUES} values" if count > MAX_VALUES else f"nesting deeper than {MAX_DEPTH}"
-            raise ConfigError([Problem(at(1), f"{limit}, aliases written out", "no config needs this")])
+    num_values = 0
+    for loc, node in _walk(root):
+        num_values += 1 + bool(loc and isinstance(loc[-1], str))
+        try:
+            _check_size(num_values, len(loc))
+        except _TooLargeError as error:
+            raise _too_large(error, at) from None
         document.origins.setdefault(loc, at(node.start_mark.line + 1))
         if not isinstance(node, MappingNode):
             continue

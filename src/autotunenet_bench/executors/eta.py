@@ -139,7 +139,11 @@ class Tracker:
             cell.epoch, cell.marked, cell.message = update.epoch, now, update.message
         elif update.state == "note":
             cell.message = update.message
+        elif update.state == "held":
+            cell.state, cell.message = "waiting", update.message
         else:
+            if cell.state == "waiting":  # another process has done it, and nobody knows here for how long
+                cell.started = now
             cell.state = update.state
         return cell
 

@@ -121,7 +121,7 @@ class ProgressDisplay:
     def _finished_line(self, cell: Cell, update: CellUpdate) -> str:
         assert self._tracker is not None
         finished = self._tracker.count("done") + self._tracker.count("failed")
-        message = update.message if update.state == "failed" else cell.message
+        message = update.message or cell.message
         parts = [f"{update.state} {cell.name}", f"{self._clock() - cell.started:.1f} s", message]
         rest = "" if self._live else f"({self._counts(('running', 'failed'))}, {self._left()})  {self._note}".rstrip()
         return f"[{finished}/{self._tracker.total}] " + "  ".join(filter(None, [*parts, rest]))

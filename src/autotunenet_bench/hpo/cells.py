@@ -133,7 +133,7 @@ def run_search_cell(cell: SearchCell, root: Path, source: DataSource, on_event: 
 
 
 def run_training_cell(spec: RunSpec, root: Path, source: DataSource, on_event: EventSink) -> None:
-    """Do a training in a worker process, as `autotunenet_bench.executors.worker.run_bench_cell`, and nobody's twice."""
+    """Do a training in a worker process, as `autotunenet_bench.executors.cell.run_bench_cell`, and nobody's twice."""
     torch.set_num_threads(spec.num_threads)
     train(spec, ResultStore(root), source, on_event)
 

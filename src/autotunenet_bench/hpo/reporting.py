@@ -12,9 +12,12 @@ from pydantic import ValidationError
 from autotunenet.hpo import JournalError, Trial
 from autotunenet_bench.config import HpoConfig
 from autotunenet_bench.hpo.folder import HPO_FILE, HpoAbout, HpoFileError, SearchEntry, read_about, read_trials
+from autotunenet_bench.references import importing_nothing
 from autotunenet_bench.report.departure import departure_words
 from autotunenet_bench.report.hpo import Goal, HpoReportPaths, SearchRun, Study, write_hpo_report
 from autotunenet_bench.results import RunFolder, Trace
+from autotunenet_bench.results.suite_file import is_folder_name
+from autotunenet_bench.suite import reportable
 
 
 @dataclass(frozen=True)
@@ -55,16 +58,18 @@ def rebuild_hpo_report(folder: Path, failures: Mapping[str, str] | None = None) 
 
 
 def read_study(folder: Path, failures: Mapping[str, str] | None = None) -> Study:
-    """Read the searches and trainings of a folder; nothing is written.
+    """Read the searches and trainings of a folder; no module is imported for what it names.
 
     Raises:
-        HpoFileError: If ``hpo.json`` is missing or damaged.
+        HpoFileError: If ``hpo.json`` is missing or damaged, or names a class of a module that is not imported yet.
     """
     about = read_about(folder)
     try:
-        config = about.resolved()
+        with importing_nothing():
+            config = about.resolved()
     except ValidationError as error:
-        rule = f"its config is none of this version ({error.error_count()} faults)"
+        first = error.errors(include_url=False, include_input=False)[0]["msg"]
+        rule = f"its config cannot be used here ({error.error_count()} faults, the first: {first})"
         raise HpoFileError(f"{folder / HPO_FILE}: {rule}; run the config again, which writes it anew") from error
     faults = dict(failures or {})
     runs = tuple(_search_run(folder, entry, config, faults) for entry in about.searches)
@@ -101,11 +106,14 @@ def _search_run(folder: Path, entry: SearchEntry, config: HpoConfig, faults: dic
 
 
 def _traces(folder: Path, runs: tuple[SearchRun, ...], faults: dict[str, str]) -> dict[str, Trace]:
-    names = dict.fromkeys(name for run in runs for trial in run.trials for name in trial.metrics.get("runs", ()))
+    lists = [trial.metrics.get("runs", ()) for run in runs for trial in run.trials]
+    names = dict.fromkeys(str(name) for names in lists if isinstance(names, list | tuple) for name in names)
     found: dict[str, Trace] = {}
     for name in names:
         try:
-            found[name] = RunFolder(folder / Path(name).name).trace()
+            if not is_folder_name(name):
+                raise ValueError("this is no name of a run")
+            found[name] = reportable(RunFolder(folder / name))
         except (OSError, ValueError) as error:
             faults.setdefault(name, str(error))
     return found

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from autotunenet.files import write_atomically
+from autotunenet.files import is_plain_name, write_atomically
 from autotunenet_bench.hpo.folder import HpoFileError, is_hpo_folder
 from autotunenet_bench.hpo.reporting import read_study
 from autotunenet_bench.report.hpo.summary import describe_set, set_to_html, set_to_markdown
@@ -76,7 +76,9 @@ def rebuild_set_report(folder: Path) -> SetResult:
         about = SetAbout.model_validate_json(path.read_text(encoding="utf-8"))
     except ValidationError as error:
         raise HpoFileError(f"{path}: this file is damaged; run the set again, which writes it anew") from error
-    names = [Path(name).name for name in about.members]
+    if odd := [name for name in about.members if not is_plain_name(name)]:
+        raise HpoFileError(f"{path}: {odd[0]!r} is no name of a folder in here; run the set again")
+    names = list(about.members)
     studies = {name: read_study(folder / name) for name in names if is_hpo_folder(folder / name)}
     found = describe_set(about.title, about.description, studies)
     html = folder / "report.html"

@@ -13,12 +13,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from autotunenet.files import locked
 from autotunenet_bench.config import Departure, HpoConfig, RunSpec
 from autotunenet_bench.data import DataSource
 from autotunenet_bench.executors import CellUpdate, run_cells
-from autotunenet_bench.executors.base import CellSpec
+from autotunenet_bench.executors.base import CellSpec, num_cores
 from autotunenet_bench.hpo.best import BestSoFar
 from autotunenet_bench.hpo.cells import SearchCell, known_points, run_search_cell, run_training_cell
 from autotunenet_bench.hpo.folder import (
@@ -32,7 +33,7 @@ from autotunenet_bench.hpo.folder import (
 from autotunenet_bench.hpo.reporting import HpoResult, read_study, rebuild_hpo_report
 from autotunenet_bench.hpo.trainings import Points, data_key
 from autotunenet_bench.results import ResultStore, RunFolder
-from autotunenet_bench.suite import check_compute, check_specs, num_cores
+from autotunenet_bench.suite import check_compute, check_specs
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,7 @@ def run_hpo(
             on_update(update)
             best.update(update)
 
-        workers = {"num_workers": plan.num_workers, "num_threads": plan.num_threads}
+        workers: dict[str, Any] = {"num_workers": plan.num_workers, "num_threads": plan.num_threads}
         on_stage(Stage("trainings", plan.pending, plan.num_reused, plan.num_workers))
         failed = run_cells(
             plan.pending, root=folder, source=source, on_update=on_training, run_cell=run_training_cell, **workers

@@ -1,5 +1,7 @@
 """The numbers as CSV, for a spreadsheet or a notebook. Floats are written so that they read back unchanged.
 
+A text that a spreadsheet would compute as a formula gets an apostrophe in front; see `inert`.
+
 Those of runs share the columns of `_identified`; `run` counts the runs and joins the files.
 """
 
@@ -166,7 +168,7 @@ def csv_lines(records: Iterable[Record]) -> Iterator[str]:
     """Yield what `to_csv` returns row by row, for tables that are too large to be held in memory twice."""
     columns: dict[str, None] = {}
     lines = _Lines()
-    writer = csv.writer(lines, lineterminator="")
+    writer = csv.writer(lines, lineterminator=_END)
     widths = []
     known: set[tuple[str, ...]] = set()
     # Row by row, since half a million records would take ten times the memory of their lines.
@@ -174,17 +176,36 @@ def csv_lines(records: Iterable[Record]) -> Iterator[str]:
         if (names := tuple(record)) not in known:
             known.add(names)
             columns.update(dict.fromkeys(names))
-        writer.writerow(record.values() if names == tuple(columns) else [record.get(name, "") for name in columns])
+        cells = record.values() if names == tuple(columns) else [record.get(name, "") for name in columns]
+        writer.writerow([inert(cell) if type(cell) is str else cell for cell in cells])
         widths.append(len(columns))
-    writer.writerow(columns or ["run"])
+    writer.writerow(map(inert, columns or ["run"]))
     head = lines.pop()
     yield f"{head}\n"
     for line, width in zip(lines, widths, strict=True):
         yield f"{line}{',' * (len(columns) - width)}\n"
 
 
+_END = "\r\n"
+"""Of a row while it is written: what holds one of the two is put in quotes."""
+
+
 class _Lines(list[str]):
     """What a CSV writer writes into, a row an item; a row may hold line ends."""
 
     def write(self, row: str) -> None:
-        self.append(row)
+        self.append(row.removesuffix(_END))
+
+
+def inert(value: Any) -> Any:
+    """Return a cell so that no spreadsheet takes a text for a formula, which could fetch addresses or start programs.
+
+    Labels and reasons are anybody's words. Numbers stay as they are, negative ones too.
+
+    >>> inert("=1+1"), inert("fixed"), inert(-0.5)
+    ("'=1+1", 'fixed', -0.5)
+    """
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\n", "\r")

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
@@ -24,6 +25,9 @@ from autotunenet_bench.results.trace import Trace
 from autotunenet_bench.types import Event
 
 ENDINGS = (".parquet", ".csv")
+
+FORMULA = r"\A([=+\-@\t\n\r])"
+"""Beginning of a text that a spreadsheet would take for a formula."""
 
 BATCH = 200
 """Runs whose rows are held in memory at a time."""
@@ -207,11 +211,17 @@ def _join_parquet(parts: list[Path], schema: pa.Schema, path: Path) -> int:
 
 
 def _join_csv(parts: list[Path], schema: pa.Schema, path: Path) -> int:
+    """Write a CSV file, in which no text is a formula to a spreadsheet: see `autotunenet_bench.report.csvs.inert`."""
     num_rows = 0
     flat = pa.schema([field for field in schema if field.name != "losses"])
     with pa_csv.CSVWriter(path, flat) as writer:
         for part in parts:
             table = _aligned(part, schema).select(flat.names)
+            for place, field in enumerate(flat):
+                if pa.types.is_string(field.type):
+                    table = table.set_column(
+                        place, field, pc.replace_substring_regex(table.column(place), FORMULA, r"'\1")
+                    )
             writer.write_table(table)
             num_rows += table.num_rows
     return num_rows

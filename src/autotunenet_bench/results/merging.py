@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from autotunenet.files import locked
+from autotunenet_bench.results.claims import Claims
 from autotunenet_bench.results.store import ResultStore, RunFolder
 from autotunenet_bench.results.suite_file import CHECKSUMS, note_checksums, read_suite_file, write_suite_file
 from autotunenet_bench.results.verifying import Soundness, verify_folder
@@ -72,6 +73,7 @@ def merge_folders(sources: Sequence[Path], out: Path, *, prefer: Path | None = N
     _check_places(sources, out, prefer)
     with ExitStack() as stack:
         for source in sources:
+            Claims(source).check_idle()
             if os.access(source, os.W_OK):  # nobody works in a folder that cannot be written to
                 stack.enter_context(locked(source))
         abouts = [read_suite_file(source) for source in sources]

@@ -20,7 +20,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Protocol, get_args
 
-from autotunenet.files import write_atomically
+from autotunenet.files import parse_json, write_atomically
 from autotunenet_bench.results.sealing import SEALED, content_fault, has_sealed_sizes, seal_of, seals_in
 from autotunenet_bench.results.trace import Trace
 
@@ -236,12 +236,16 @@ class RunFolder:
             FileNotFoundError: If there is no such run.
         """
         seals = seals_in(self.details() if details is None else details)
-        if not seals:
-            return Trace.from_events(self.spec(), self.events())
-        spec, events = (self._sealed(name, seal) for name, seal in seals.items())
-        # The rows are as they were written, so they can be read all at once, in half the time of one by one.
-        rows = _parse(b"[" + events.rstrip(b"\n").replace(b"\n", b",") + b"]")
-        return Trace.from_events(json.loads(spec), rows)
+        try:
+            if not seals:
+                return Trace.from_events(self.spec(), self.events())
+            _, events = (self._sealed(name, seal) for name, seal in seals.items())
+            # The rows are as they were written, so they can be read all at once, in half the time of one by one.
+            rows = _parse(b"[" + events.rstrip(b"\n").replace(b"\n", b",") + b"]")
+            return Trace.from_events(self.spec(), rows)
+        except ValueError as error:
+            words = str(error)
+            raise error if words.startswith(str(self.path)) else ValueError(f"{self.events_path}: {words}") from error
 
     def _sealed(self, name: str, seal: Mapping[str, Any]) -> bytes:
         """Return the content of a file of a finished run, if it is what it was."""
@@ -254,7 +258,7 @@ class RunFolder:
     def _read_json(self, name: str) -> dict[str, Any]:
         path = self.path / name
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
+            values = parse_json(path.read_bytes())
         except ValueError as error:
             raise ValueError(f"{path}: this file is damaged ({error}); remove the folder to run it again") from error
         if not isinstance(values, dict):
@@ -320,7 +324,7 @@ _STEP = 1 << 16
 def _kind(line: bytes) -> Any:
     """Return what a row says it is; None where it cannot be read."""
     try:
-        row = _DECODE(line.decode())
+        row = parse_json(line)
     except ValueError:
         return None
     return row.get("event") if isinstance(row, dict) else None
@@ -365,13 +369,9 @@ def _encode(value: Any) -> Any:
 
 
 def _parse(text: bytes) -> Any:
-    values = _DECODE(text.decode())
+    values = parse_json(text)
     # Looking through every value takes longer than reading the text, and few runs have such numbers.
     return _decode(values) if b'nan"' in text or b'inf"' in text else values
-
-
-_DECODE = json.JSONDecoder().decode
-"""As `json.loads`, which looks at every line anew for its encoding."""
 
 
 def _decode(value: Any) -> Any:

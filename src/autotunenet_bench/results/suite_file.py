@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from autotunenet.files import write_atomically
+from autotunenet.files import parse_json, write_atomically
 from autotunenet_bench.results.sealing import seals_in
 from autotunenet_bench.results.store import RunFolder
 
@@ -33,7 +33,7 @@ def read_suite_file(folder: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
-        about = json.loads(path.read_text(encoding="utf-8"))
+        about = parse_json(path.read_bytes())
     except ValueError as error:
         raise damaged(path, str(error)) from error
     if not (isinstance(about, dict) and _is_sound(about)):

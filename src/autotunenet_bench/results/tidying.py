@@ -10,8 +10,9 @@ from enum import Enum
 from pathlib import Path
 
 from autotunenet.files import locked
+from autotunenet_bench.results.claims import Claims
 from autotunenet_bench.results.store import ResultStore
-from autotunenet_bench.results.suite_file import read_suite_file
+from autotunenet_bench.results.suite_file import SUITE_FILE, read_suite_file
 
 _TEMPORARY = re.compile(r"\.(?:[\w.-]+\.(?:json|html|md|csv|tex|parquet))\.[\w]+|checkpoint\.pt\.tmp")
 """Names that `autotunenet.files.write_atomically` and checkpoints have before they are whole."""
@@ -77,14 +78,22 @@ def remove_waste(folder: Path, *, finished: bool = False) -> list[Waste]:
         SuiteFileError: If ``suite.json`` is damaged.
         OSError: If something cannot be removed.
     """
-    with locked(folder):
+    claims = Claims(folder)
+    claims.check_idle()
+    # A suite may begin in this very moment: it waits for the first claim, and keeps off runs that are claimed.
+    with locked(folder), claims.hold_soon(SUITE_FILE):
         waste = [one for one in find_waste(folder) if finished or one.kind is not Kind.FINISHED]
         for one in waste:
-            if one.path.is_dir():
-                shutil.rmtree(one.path)
-            else:
-                one.path.unlink()
+            _remove(one, folder, claims)
     return waste
+
+
+def _remove(one: Waste, folder: Path, claims: Claims) -> None:
+    with claims.hold_soon(one.path.relative_to(folder).parts[0]):
+        if one.path.is_dir():
+            shutil.rmtree(one.path)
+        else:
+            one.path.unlink(missing_ok=True)
 
 
 def _temporaries(folder: Path) -> Iterator[Path]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 from autotunenet.types import Action, Decision
+from autotunenet_bench.results.checks import check_row
 
 if TYPE_CHECKING:  # with torch, which takes seconds to import
     from autotunenet_bench.types import Event
@@ -149,7 +150,8 @@ class Trace:
 
         Raises:
             ValueError: If the rows do not begin with a "start" row, if the epochs are not 1, 2, 3 and so on, if a row
-                lacks a key, or if anything follows the "end" row.
+                lacks a key or has a value of a wrong type, if steps go backwards, if there are two "trigger" rows, or
+                if anything follows the "end" row. The message has the number of the row, which is that of its line.
         """
         epochs: list[EpochRecord] = []
         decisions: list[Decision] = []
@@ -159,11 +161,14 @@ class Trace:
         end: Event | None = None
         for number, event in enumerate(events, start=1):
             kind = event.get("event") if isinstance(event, Mapping) else None
+            if not isinstance(kind, str):
+                raise ValueError(f"row {number} of the events is no object with a text 'event'; {_MEND}")
             if (kind == "start") != (number == 1):
                 raise ValueError("the events of a run must begin with a 'start' row; " + _which(number, kind))
             if end is not None:
                 raise ValueError(f"row {number} of the events stands behind the 'end' row; {_MEND}")
             try:
+                check_row(kind, event)
                 if kind == "start":
                     _require(event, "environment", "hyperparams", "val")
                     _require(event["val"], "loss")
@@ -171,13 +176,11 @@ class Trace:
                 elif kind == "decision":
                     decisions.append(_decision(event, decisions))
                 elif kind == "trigger":
-                    trigger = Trigger(event["epoch"], event["step"], event["description"])
+                    trigger = _trigger(event, trigger)
                 elif kind == "epoch":
-                    epochs.append(_epoch_record(event, len(epochs) + 1))
+                    epochs.append(_epoch_record(event, epochs[-1] if epochs else None))
                 elif kind == "end":
                     _require(event, "num_restarts", "weights_sha256")
-                    if not isinstance(event.get("test", {}), Mapping):
-                        raise TypeError("its 'test' must be an object")
                     end = event
             except (AttributeError, KeyError, TypeError, ValueError) as error:
                 fault = f"it has no key {error}" if isinstance(error, KeyError) else str(error)
@@ -231,12 +234,18 @@ def _require(event: Mapping[str, Any], *names: str) -> None:
         event[name]  # a KeyError names what is not there
 
 
-def _epoch_record(event: Event, due: int) -> EpochRecord:
+def _trigger(event: Event, earlier: Trigger | None) -> Trigger:
+    if earlier is not None:
+        raise ValueError("there is a 'trigger' row above it already, and a regime strikes once")
+    return Trigger(event["epoch"], event["step"], event["description"])
+
+
+def _epoch_record(event: Event, before: EpochRecord | None) -> EpochRecord:
+    due, steps = (before.epoch + 1, before.step) if before else (1, 0)
     if event["epoch"] != due:
         raise ValueError(f"it is of epoch {event['epoch']} where epoch {due} was due, as if two processes had written")
-    for name, kind in (("losses", list), ("val", dict), ("hyperparams", dict), ("clock", dict)):
-        if not isinstance(event[name], kind):
-            raise TypeError(f"its {name!r} must be {'an array' if kind is list else 'an object'}")
+    if event["step"] < steps:
+        raise ValueError(f"it ends at step {event['step']}, before the epoch above it, which ends at {steps}")
     _require(event["val"], "loss")
     plain = [field.name for field in fields(EpochRecord) if field.name not in (*_CLOCK, "passes")]
     clock = {name: event["clock"][name] for name in _CLOCK}

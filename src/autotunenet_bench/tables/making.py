@@ -17,11 +17,11 @@ import autotunenet_bench
 from autotunenet.files import write_atomically
 from autotunenet.hpo import Outcome, Trial, TrialState
 from autotunenet_bench.config import Departure, HpoConfig
+from autotunenet_bench.executors.base import num_cores
 from autotunenet_bench.hpo.folder import HpoAbout, read_about
 from autotunenet_bench.hpo.reporting import read_study
 from autotunenet_bench.report.hpo.records import Study, point_key
 from autotunenet_bench.results import Trace
-from autotunenet_bench.suite import num_cores
 from autotunenet_bench.tables.provenance import Provenance
 from autotunenet_bench.tables.table import Point, TableError, to_text
 

@@ -20,7 +20,7 @@ from autotunenet_bench.controllers.fixed import FixedConfig
 from autotunenet_bench.controllers.offline import OfflineConfig
 from autotunenet_bench.data import DataSource, as_tensor_batches
 from autotunenet_bench.data.digits import load_digits
-from autotunenet_bench.executors.worker import run_bench_cell
+from autotunenet_bench.executors.cell import run_bench_cell
 from autotunenet_bench.regimes.base import RegimeConfig
 from autotunenet_bench.results import ResultStore, Trace
 from autotunenet_bench.suite import resolve
