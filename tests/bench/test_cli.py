@@ -537,7 +537,7 @@ def test_a_spec_that_is_none_fails_its_own_run_only(config: str, executor: FakeE
     result = rebuild_report(Path("results/mine"))
     assert len(result.traces) == 1
     assert list(result.failures) == [broken.parent.name]
-    assert f"{broken}: this is no spec of a run (no key 'seed')" in result.failures[broken.parent.name]
+    assert f"{broken}: this is no spec of a run (no key 'labels')" in result.failures[broken.parent.name]
     listed = invoke("list", "runs")
     assert listed.exit_code == 0
     assert "cannot be read: no key 'num_epochs'" in listed.output
