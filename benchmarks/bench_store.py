@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -45,6 +44,16 @@ COMMANDS = {
     "export": ("export", "many", "--out", "many.parquet"),
     "gc, nothing to do": ("gc", "many"),
 }
+
+
+LAUNCHER = """
+import resource, subprocess, sys
+code = subprocess.call(sys.argv[1:], stdout=sys.stderr)
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+print([used.ru_utime + used.ru_stime, used.ru_maxrss / 1024])
+sys.exit(code)
+"""
+"""A small process between this one and the command: a child's peak begins with what its parent held at its start."""
 
 
 def main() -> None:
@@ -101,13 +110,14 @@ def measure(arguments: tuple[str, ...], root: Path) -> tuple[float, float, float
     """Run a command; return its CPU seconds, wall seconds and the most memory in MB that it held."""
     command = [sys.executable, "-m", "autotunenet_bench", *arguments]
     started = time.perf_counter()
-    with (root / "output.txt").open("ab") as output:
-        process = subprocess.Popen(command, cwd=root, stdout=output, stderr=subprocess.STDOUT)
-        _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise SystemExit(f"{' '.join(command)} ended with {process.returncode}; see {root / 'output.txt'}")
-    return usage.ru_utime + usage.ru_stime, time.perf_counter() - started, usage.ru_maxrss / 1024
+    with (root / "output.txt").open("w", encoding="utf-8") as output:
+        launcher = [sys.executable, "-S", "-c", LAUNCHER, *command]
+        done = subprocess.run(launcher, cwd=root, stdout=subprocess.PIPE, stderr=output, text=True, check=False)
+    wall = time.perf_counter() - started
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)} ended with {done.returncode}; see {root / 'output.txt'}")
+    cpu, peak = json.loads(done.stdout)
+    return cpu, wall, peak
 
 
 if __name__ == "__main__":

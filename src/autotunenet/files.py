@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -45,10 +45,10 @@ def is_plain_name(name: Any) -> bool:
     return isinstance(name, str) and bool(name.strip(".")) and not set(name) & set("/\\:\0")
 
 
-def write_atomically(path: Path, text: str) -> None:
+def write_atomically(path: Path, text: str | Iterable[str]) -> None:
     """Write `text` as UTF-8 under a temporary name in the same folder, then put it in the place of `path`.
 
-    Line ends are written as they stand in `text`. Folders above `path` are made.
+    Line ends are written as they stand in `text`, which may come in pieces. Folders above `path` are made.
 
     Raises:
         OSError: If it cannot be written; its `filename` is `path`, and what stood there stays as it was.
@@ -58,7 +58,7 @@ def write_atomically(path: Path, text: str) -> None:
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
             with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
-                file.write(text)
+                file.writelines((text,) if isinstance(text, str) else text)
                 file.flush()
                 os.fsync(file.fileno())  # or a power cut after the replacing could leave an empty file under the name
             os.chmod(temporary, 0o644)  # mkstemp makes files that only their owner can read

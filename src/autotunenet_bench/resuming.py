@@ -48,7 +48,7 @@ def resume_folder(
             the same config asks for other runs here and now.
         SuiteFileError: If its ``suite.json`` is damaged.
         ConfigError: If its config is of another version.
-        DataError, FolderInUseError, OSError: As `run_suite`.
+        DataError, OSError: As `run_suite`.
         KeyboardInterrupt: As `run_suite`.
     """
     about = read_suite_file(folder)

@@ -35,6 +35,7 @@ from autotunenet_bench.results import ResultStore, RunFolder, Trace
 from autotunenet_bench.results.checks import check_spec
 from autotunenet_bench.results.claims import Claims
 from autotunenet_bench.results.clearing import clear_runs
+from autotunenet_bench.results.collecting import collector_paused
 from autotunenet_bench.results.store import CUT_OFF
 from autotunenet_bench.results.suite_file import (
     CHECKSUMS,
@@ -183,7 +184,11 @@ def rebuild_report(folder: Path, known_failures: Mapping[str, str] | None = None
         SuiteFileError: If ``suite.json`` is damaged.
         OSError: If the report cannot be written.
     """
-    found = read_results(folder, known_failures)
+    with collector_paused():
+        return _write_report(folder, read_results(folder, known_failures))
+
+
+def _write_report(folder: Path, found: Results) -> SuiteResult:
     report = write_report(
         list(found.traces.values()),
         folder,
@@ -230,37 +235,42 @@ def read_results(folder: Path, known_failures: Mapping[str, str] | None = None) 
     """
     about = _read_suite_file(folder)
     names = about.get("runs") or [run.path.name for run in ResultStore(folder).folders()]
-    traces: dict[str, Trace] = {}
+    if not names:
+        raise NoRunsError(f"{folder}: there are no runs in this folder; name one such as results/<name of the config>")
     known = known_failures or {}
+    traces: dict[str, Trace] = {}
     failures: dict[str, str] = {}
     missing: dict[str, str] = {}
     for name in names:
         run = RunFolder(folder / name)
         try:
-            has_begun = any(True for _ in run.events())
+            details = run.details()  # read once: a file costs more than what is in it
+            state, has_begun = run.status(details), any(True for _ in run.events())
             if has_begun:
-                traces[name] = reportable(run)
-            if name in known or run.status() == "failed":
-                failures[name] = known.get(name) or str(run.details().get("error", "no reason was stored"))
-            elif run.status() == "done" and not run.is_done():
+                traces[name] = reportable(run, details)
+            if name in known or state == "failed":
+                failures[name] = known.get(name) or str(details.get("error", "no reason was stored"))
+            elif state == "done" and not run.is_done(details):
                 failures[name] = CUT_OFF
             elif not has_begun:
-                missing[name] = "interrupted" if run.status() == "interrupted" else "not started"
+                missing[name] = "interrupted" if state == "interrupted" else "not started"
         except (OSError, ValueError) as error:  # damaged by hand, or by a full disk: the other runs still count
             failures[name] = str(error)
-    if not names:
-        raise NoRunsError(f"{folder}: there are no runs in this folder; name one such as results/<name of the config>")
     return Results(about, names, traces, failures, missing)
 
 
-def reportable(run: RunFolder) -> Trace:
+def reportable(run: RunFolder, details: Mapping[str, Any] | None = None) -> Trace:
     """Return a run that a report can name, which takes a little more than events.
+
+    Args:
+        run: Its folder.
+        details: What its status file says, where that has been read already.
 
     Raises:
         ValueError: If its rows or its spec are damaged.
         FileNotFoundError: If there is no such run.
     """
-    trace = run.trace()
+    trace = run.trace(details)
     try:
         check_spec(trace.spec)
         return trace

@@ -437,6 +437,25 @@ def test_fresh_throws_away_no_run_that_another_process_is_on(config: str, execut
     assert len(executor.started) == 4
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--address", "auto"], "--address names a cluster; it needs --executor ray or slurm"),
+        (["--memory-per-cell", "much"], "'much' is no size; write a number and a unit"),
+        (["--gpus-per-cell", "1"], "the local executor hands out no GPUs"),
+        (["--executor", "slurm", "--address", "nowhere"], "there is no 'nowhere' for Slurm jobs to go to"),
+        (["--executor", "cloud"], "'cloud' is not one of 'local', 'ray', 'slurm'"),
+    ],
+)
+def test_what_an_executor_cannot_do_is_refused(
+    config: str, executor: FakeExecutor, options: list[str], words: str
+) -> None:
+    result = invoke("run", "--config", config, *options)
+    assert result.exit_code == 2
+    assert words in " ".join(result.output.replace("\u2502", " ").split())
+    assert executor.started == []
+
+
 def test_the_lock_is_not_handed_to_other_programs(tmp_path: Path) -> None:
     with locked(tmp_path):
         sleeper = subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE)
@@ -518,7 +537,7 @@ def test_a_spec_that_is_none_fails_its_own_run_only(config: str, executor: FakeE
     result = rebuild_report(Path("results/mine"))
     assert len(result.traces) == 1
     assert list(result.failures) == [broken.parent.name]
-    assert f"{broken}: this is no spec of a run (no key 'seed')" in result.failures[broken.parent.name]
+    assert f"{broken}: this is no spec of a run (no key 'labels')" in result.failures[broken.parent.name]
     listed = invoke("list", "runs")
     assert listed.exit_code == 0
     assert "cannot be read: no key 'num_epochs'" in listed.output

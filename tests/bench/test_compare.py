@@ -154,6 +154,29 @@ def test_what_differs_is_told_and_what_confounds_stands_first():
     assert "so a difference above comes from the code" in text_of(same)
 
 
+def computed_with(one, environment):
+    runs = {
+        key: dataclasses.replace(run, trace=dataclasses.replace(run.trace, environment=environment))
+        for key, run in one.runs.items()
+    }
+    return dataclasses.replace(one, runs=runs)
+
+
+def test_other_versions_and_machines_are_warned_of_first():
+    old = {"torch": "2.4", "numpy": "2.1", "cpu": "A <b>"}
+    a, b = side({"a": 0.5}), side({"a": 0.5})
+    found = compare_sides(computed_with(a, old), computed_with(b, {**old, "torch": "2.5", "cpu": "B", "gpu": "H"}))
+    told = [(one.field, one.a, one.b, one.num_pairs) for one in found.environments]
+    assert told == [("version of torch", "2.4", "2.5", 6), ("processor", "A <b>", "B", 6)]  # of the GPU A says nothing
+    assert found.confounders == []
+    words = "Some pairs were not computed alike: version of torch 2.4 in A, 2.5 in B; processor A <b> in A, B in B."
+    assert words in text_of(found)
+    assert words in " ".join(terminal(found).split())
+    same = compare_sides(computed_with(a, old), computed_with(b, old))
+    assert same.environments == []
+    assert "not computed alike" not in text_of(same) + terminal(same)
+
+
 @pytest.mark.parametrize(
     ("a", "b", "words"),
     [

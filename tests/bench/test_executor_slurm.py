@@ -9,6 +9,9 @@ import pytest
 from autotunenet_bench.config import parse_config
 from autotunenet_bench.data import DataSource
 from autotunenet_bench.executors import Limits, make_executor, run_cells
+from autotunenet_bench.executors.base import Job
+from autotunenet_bench.executors.sending import Parcel, marked
+from autotunenet_bench.executors.slurm_jobs import ResumableCell
 from autotunenet_bench.results import ResultStore
 from autotunenet_bench.results.claims import Claims
 from autotunenet_bench.suite import resolve
@@ -18,9 +21,9 @@ pytestmark = [
     pytest.mark.xdist_group("slurm"),
     pytest.mark.skipif(os.name != "posix", reason="ends processes by signals"),
 ]
-pytest.importorskip("submitit")
+LOCAL_REQUEUE_RETURN_CODE = pytest.importorskip("submitit.local.local").LOCAL_REQUEUE_RETURN_CODE
 
-CONFIG = "{task: digits_mlp, regime: stationary, controller: fixed, num_epochs: 200, seeds: [0, 1]}"
+CONFIG = "{task: digits_mlp, regime: stationary, controller: fixed, num_epochs: 60, seeds: [0, 1]}"
 SOURCE = DataSource()
 
 
@@ -49,8 +52,30 @@ def test_a_preempted_and_a_killed_job_go_on_where_they_were(tmp_path, specs):
         assert [epoch.losses for epoch in elsewhere.epochs] == [epoch.losses for epoch in here.epochs]
         states = [update.state for update in seen if update.run_id == spec.run_id and update.state != "epoch"]
         assert states == ["started", "started", "done"]
-        assert [update.epoch for update in seen if update.run_id == spec.run_id and update.state == "epoch"][-1] == 200
+        assert [update.epoch for update in seen if update.run_id == spec.run_id and update.state == "epoch"][-1] == 60
     assert not (tmp_path / ".jobs").exists()
+
+
+@pytest.mark.parametrize("then", ["nothing", "another error"])
+def test_an_exit_that_was_lost_on_its_way_is_made_up_for(tmp_path, specs, then):
+    job = Job(root=tmp_path, source=then, num_workers=1, num_threads=1, run_cell=stopped_cell)
+    with marked(tmp_path) as marker:
+        parcel = Parcel.packed(job, specs[0], marker)
+        CELLS.append(ResumableCell())
+        with pytest.raises(SystemExit) as ended:
+            CELLS[-1](parcel)
+    assert ended.value.code == LOCAL_REQUEUE_RETURN_CODE
+
+
+CELLS = []
+
+
+def stopped_cell(spec, root, source, on_event):
+    CELLS[-1].checkpoint(None)
+    if source == "another error":
+        raise RuntimeError("half a file")
+    on_event({"event": "epoch", "epoch": 1})
+    raise AssertionError("it should have ended")
 
 
 def failing_cell(spec, root, source, on_event):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Callable
@@ -13,12 +14,14 @@ from typer.testing import CliRunner, Result
 
 from autotunenet_bench import cli
 from autotunenet_bench import suite as suite_module
-from autotunenet_bench.config import RunConfig, SuiteConfig, parse_config
+from autotunenet_bench.config import Range, RunConfig, SuiteConfig, parse_config
 from autotunenet_bench.config.stored import read_stored_config, references_in, stored_config
+from autotunenet_bench.data import DataSource
+from autotunenet_bench.executors import run_cells
 from autotunenet_bench.results import RunFolder
 from autotunenet_bench.results.suite_file import CHECKSUMS, SuiteFileError, read_suite_file
 from autotunenet_bench.results.verifying import Soundness, verify_folder
-from autotunenet_bench.suite import read_results
+from autotunenet_bench.suite import read_results, resolve
 
 
 def invoke(*arguments: object) -> Result:
@@ -44,6 +47,41 @@ def runs_of(folder: Path) -> list[RunFolder]:
 
 def without_clock(run: RunFolder) -> list[str]:
     return [json.dumps({key: value for key, value in row.items() if key != "clock"}) for row in run.events()]
+
+
+# -- the same numbers --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_the_number_of_workers_and_the_order_of_runs_move_no_number(finished, tmp_path):
+    specs = resolve(parse_config(CONFIG, "small.yaml"), DataSource())
+    shuffled = [specs[place] for place in (2, 0, 3, 1)]
+    assert run_cells(shuffled, root=tmp_path / "two", source=DataSource(), num_workers=2) == []
+    HereExecutor()(specs[::-1], root=tmp_path / "one", source=DataSource())
+    for run in runs_of(finished):
+        for other in ("one", "two"):
+            assert without_clock(RunFolder(tmp_path / other / run.path.name)) == without_clock(run)
+
+
+def test_everything_that_decides_what_a_run_does_is_in_its_id():
+    (spec,) = resolve(parse_config(CONFIG, "small.yaml", ["seeds=[0]", "controllers=[fixed]"]), DataSource())
+    data = spec.data
+    others = {
+        "task": spec.task.model_copy(update={"lr": 0.123}),
+        "regime": parse_config(CONFIG, "a", ["regimes=[data_shift]"]).regimes[0],
+        "controller": parse_config(CONFIG, "a", ["controllers=[{name: cosine, final: 0.2}]"]).controllers[0],
+        "seed": 1,
+        "num_epochs": 3,
+        "num_threads": 2,
+        "protocol": "9.9",
+        "space": {"lr": Range(low=1e-3, high=1.0, log=True)},
+        "data": dataclasses.replace(data, sha256="ab"),
+    }
+    ids = {spec.run_id, *(spec.model_copy(update={key: value}).run_id for key, value in others.items())}
+    ids |= {spec.model_copy(update={"data": dataclasses.replace(data, weights_sha256="ab")}).run_id}
+    # A scale is what it puts over the config: a share of the data, epochs, seeds, members.
+    ids |= {spec.model_copy(update={"task": spec.task.model_copy(update={"data_fraction": 0.5})}).run_id}
+    assert len(ids) == len(others) + 3
 
 
 # -- verify ------------------------------------------------------------------------------------------------------------

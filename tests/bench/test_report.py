@@ -149,7 +149,7 @@ class WellFormed(HTMLParser):
 
 
 def read_csv(text):
-    return list(csv.DictReader(io.StringIO(text)))
+    return list(csv.DictReader(io.StringIO("".join(text))))
 
 
 def terminal(traces, width=100):

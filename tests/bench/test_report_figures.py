@@ -256,7 +256,6 @@ def test_a_lost_run_does_not_flatten_the_recovery_of_the_others():
 
 def test_a_large_suite_has_few_figures_and_all_tables(monkeypatch):
     monkeypatch.setattr(sections_module, "MAX_DRAWN_SECTIONS", 2)
-    monkeypatch.setattr("autotunenet_bench.report.html.MAX_DRAWN_SECTIONS", 2)
     traces = [make_trace(task=f"task {index}", num_rollbacks=1) for index in range(5)]
     text = render(traces, title="T")
     page = WellFormed(text)

@@ -131,7 +131,7 @@ def show_result(result: SuiteResult, page: Path | None = None) -> None:
     """Print the table, what failed, and where everything lies; exit with 1 if something failed."""
     from autotunenet_bench.report import summary_table
 
-    console().print(summary_table(result.traces))
+    console().print(summary_table(result.traces, result.report.groups))
     files = result.report
     for sentence in files.departure:
         say(sentence)

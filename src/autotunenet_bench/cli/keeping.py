@@ -98,11 +98,10 @@ def resume(
     was begun, with --scale and --set in it. Other data than then are refused.
     """  # noqa: D301
     with interruptible([folder]):
-        from autotunenet.files import FolderInUseError
         from autotunenet_bench.cli.executing import show_plan, show_result
         from autotunenet_bench.config import ConfigError
         from autotunenet_bench.data import DataError, DataSource
-        from autotunenet_bench.executors import ProgressDisplay
+        from autotunenet_bench.executors import ExecutorError, ProgressDisplay
         from autotunenet_bench.hpo.folder import is_hpo_folder
         from autotunenet_bench.hpo.sets import is_set_folder
         from autotunenet_bench.results.suite_file import SuiteFileError
@@ -131,6 +130,115 @@ def resume(
                     on_plan=on_plan,
                     on_update=progress.update,
                 )
-        except (ConfigError, DataError, FolderInUseError, ResumeError, SuiteFileError) as error:
+        except (ConfigError, DataError, ExecutorError, ResumeError, SuiteFileError) as error:
             refuse(str(error))
         show_result(result)
+
+
+@app.command()
+def gc(
+    folder: Folder,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove what is listed; without it nothing is.")] = False,
+    finished: Annotated[
+        bool, typer.Option("--finished", help="Also remove finished runs that suite.json does not name.")
+    ] = False,
+) -> None:
+    """List what a results folder has no use for, and remove it with --yes.
+
+    \b
+    Examples:
+      autotunenet-bench gc results/demo
+      autotunenet-bench gc results/demo --yes
+      autotunenet-bench gc results/demo --finished --yes
+
+    \b
+    That is: unfinished runs that suite.json does not name, left by other settings;
+    checkpoints of finished runs; files that a kill left half written. A finished run is
+    kept, named or not, unless --finished says otherwise.
+    """  # noqa: D301
+    with interruptible(), system_errors(folder, READABLE):
+        from autotunenet.files import FolderInUseError
+        from autotunenet_bench.results.suite_file import SuiteFileError
+        from autotunenet_bench.results.tidying import Kind, find_waste, remove_waste
+
+        if not folder.is_dir():
+            refuse(f"{folder}: there is no such folder; name one such as results/<name of the config>")
+        try:
+            waste = remove_waste(folder, finished=finished) if yes else find_waste(folder)
+        except (FolderInUseError, SuiteFileError) as error:
+            refuse(str(error))
+        gone = [one for one in waste if finished or one.kind is not Kind.FINISHED]
+        for one in waste:
+            kept = "" if one in gone else "; kept without --finished"
+            say(f"{one.path}: {one.kind.value}, {one.num_bytes / 1e6:.1f} MB{kept}")
+        megabytes = f"{sum(one.num_bytes for one in gone) / 1e6:.1f} MB"
+        if yes or not gone:
+            say(f"{count(len(gone), 'thing')} removed, {megabytes}" if yes else "Nothing to remove")
+        else:
+            say(f"{count(len(gone), 'thing')} to remove, {megabytes}; nothing was removed, --yes does it")
+
+
+@app.command()
+def export(
+    folder: Folder,
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="FILE.parquet or FILE.csv; it is replaced.")],
+) -> None:
+    """Write all runs of a results folder into one table, for DuckDB, pandas or a spreadsheet.
+
+    \b
+    Examples:
+      autotunenet-bench export results/demo --out demo.parquet
+      duckdb -c "select controller, avg(metric_final_val_loss) from 'demo.parquet'
+                 where event = 'run' group by controller"
+      autotunenet-bench export results/demo --out demo.csv
+
+    \b
+    One row a run (event = 'run', with its metrics and its spec) and one for each of its
+    events, every row with the run's id, names and seed. Numbers are columns of numbers.
+    """  # noqa: D301
+    with interruptible(), system_errors(out, "name another file with --out"):
+        from autotunenet_bench.results.exporting import begun_runs, export_runs
+
+        try:
+            runs = begun_runs(folder)
+            num_rows = export_runs(runs, out)
+        except ValueError as error:  # a damaged file too: a table must not be silent about a run
+            refuse(str(error))
+        say(f"{count(num_rows, 'row')} of {count(len(runs), 'run')}: {out}")
+
+
+@app.command()
+def merge(
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR DIR ...", help="Folders of results, two or more.")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The new folder.")],
+    prefer: Annotated[
+        Path | None, typer.Option("--prefer", metavar="DIR", help="Whose run to take where numbers differ.")
+    ] = None,
+) -> None:
+    """Make one results folder of several, such as those of several machines.
+
+    \b
+    Examples:
+      autotunenet-bench merge one/demo two/demo --out results/demo
+      autotunenet-bench merge one/demo two/demo --out results/demo --prefer one/demo
+
+    \b
+    A run that two folders have is taken once. If its numbers differ, the computations
+    were not repeatable: nothing is merged, and the runs are named, with what differs in
+    versions and machines. Sources are verified before and stay as they are.
+    """  # noqa: D301
+    with interruptible(), system_errors(out, "name another folder with --out"):
+        from autotunenet.files import FolderInUseError
+        from autotunenet_bench.results.merging import MergeError, merge_folders
+        from autotunenet_bench.results.suite_file import SuiteFileError
+
+        try:
+            merged = merge_folders(folders, out, prefer=prefer)
+        except (FolderInUseError, MergeError, SuiteFileError) as error:
+            refuse(str(error))
+        for remark in merged.remarks:
+            say(remark, err=True)
+        for name in merged.preferred:
+            say(f"{name}: its numbers differ; that of {prefer} was taken", err=True)
+        say(f"{count(merged.num_runs, 'run')}, {merged.num_same} of them in more than one folder: {out}")
+        say(f"Its report: {command('report', str(out))}")

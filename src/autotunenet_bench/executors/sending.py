@@ -14,6 +14,7 @@ from pathlib import Path
 
 from autotunenet_bench.executors.base import CellSpec, ExecutorError, Job
 from autotunenet_bench.executors.cell import CellEnd, do_cell
+from autotunenet_bench.types import EventSink
 
 MARKER_SECONDS = 5.0
 """How long a machine looks for the results; the folders of network file systems come late."""
@@ -43,8 +44,13 @@ class Parcel:
         return cls(tuple(filter(None, sys.path)), pickle.dumps((job, spec)), marker)
 
 
-def run_parcel(parcel: Parcel, is_stopped: Callable[[], bool] = lambda: False) -> CellEnd:
-    """Run a cell where it was sent to; `is_stopped` as for `do_cell`.
+def run_parcel(
+    parcel: Parcel,
+    *,
+    is_stopped: Callable[[], bool] = lambda: False,
+    on_event: EventSink = lambda event: None,
+) -> CellEnd:
+    """Run a cell where it was sent to; `is_stopped` and `on_event` as for `do_cell`.
 
     Raises:
         StoreNotSharedError: If the folder of the results is not seen here.
@@ -55,7 +61,7 @@ def run_parcel(parcel: Parcel, is_stopped: Callable[[], bool] = lambda: False) -
     _await(parcel.marker)
     job, spec = pickle.loads(parcel.content)
     with threadpool_limits(job.num_threads):
-        return do_cell(job.run_cell, spec, job.root, job.source, lambda event: None, is_stopped=is_stopped)
+        return do_cell(job.run_cell, spec, job.root, job.source, on_event, is_stopped=is_stopped)
 
 
 @contextmanager

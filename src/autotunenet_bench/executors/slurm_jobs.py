@@ -27,6 +27,7 @@ from autotunenet_bench.executors.base import (
 from autotunenet_bench.executors.cell import CellEnd, record_failure, record_interruption
 from autotunenet_bench.executors.following import Follower
 from autotunenet_bench.executors.sending import Parcel, StoreNotSharedError, marked, run_parcel
+from autotunenet_bench.types import Event
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +39,8 @@ DEFAULT_TIMEOUT_SECONDS = 24 * 3600.0
 """Slurm wants to know how long a job may take."""
 
 LOOK_SECONDS = 0.5
+RESULT_SECONDS = 5.0
+"""How long the result of a job that has ended may take to come through a network file system."""
 
 
 class SlurmExecutor:
@@ -132,8 +135,16 @@ class ResumableCell:
         self._is_stopped = False
 
     def __call__(self, parcel: Parcel) -> CellEnd:
-        """Run the cell, from its checkpoint if it has one."""
-        return run_parcel(parcel, lambda: self._is_stopped)
+        """Run the cell, from its checkpoint if it has one.
+
+        Raises:
+            SystemExit: If the job is to end, and is queued again.
+        """
+        try:
+            return run_parcel(parcel, is_stopped=lambda: self._is_stopped, on_event=self._end_if_stopped)
+        except BaseException:
+            self._end_if_stopped({})
+            raise
 
     def checkpoint(self, parcel: Parcel) -> Any:
         """Return what goes on in a new job: the same, since the run keeps its own checkpoint after every epoch."""
@@ -141,6 +152,17 @@ class ResumableCell:
 
         self._is_stopped = True
         return DelayedSubmission(ResumableCell(), parcel)
+
+    def _end_if_stopped(self, event: Event) -> None:
+        """End the process after `checkpoint`.
+
+        Submitit does so itself, at an arbitrary line: its exit is lost in code that lets no exception out, and another
+        exception takes its place where a file is half written.
+        """
+        from submitit.local.local import LOCAL_REQUEUE_RETURN_CODE
+
+        if self._is_stopped:
+            raise SystemExit(LOCAL_REQUEUE_RETURN_CODE)  # Slurm, which has its order to requeue already, takes any
 
 
 class _Jobs:
@@ -157,6 +179,7 @@ class _Jobs:
         self._queues_by_itself = queues_by_itself
         self._waiting: deque[CellSpec] = deque()
         self._running: list[tuple[CellSpec, Any]] = []
+        self._ended: dict[str, float] = {}
         self._causes: dict[str, list[str]] = {}
         self._left = Left()
 
@@ -168,7 +191,7 @@ class _Jobs:
                 if interrupted.poll(LOOK_SECONDS):
                     raise KeyboardInterrupt
                 self._follower.look([spec.run_id for spec, _ in self._running])
-                for one in [one for one in self._running if one[1].done()]:
+                for one in [one for one in self._running if self._has_ended(one[1])]:
                     self._running.remove(one)
                     self._finish(*one)
         except BaseException:
@@ -184,15 +207,23 @@ class _Jobs:
             parcels = [Parcel.packed(self._job, spec, self._marker) for spec in batch]
             self._running += zip(batch, self._scheduler.map_array(ResumableCell(), parcels), strict=True)
 
+    def _has_ended(self, submitted: Any) -> bool:
+        """Return whether a job is over and its result is here, or will not come any more."""
+        if not submitted.done():
+            return False
+        since = self._ended.setdefault(submitted.job_id, time.monotonic())
+        return submitted.paths.result_pickle.exists() or time.monotonic() - since > RESULT_SECONDS
+
     def _finish(self, spec: CellSpec, submitted: Any) -> None:
+        if not submitted.paths.result_pickle.exists():  # Submitit would wait for it, and everything with it
+            self._try_again(spec, f"the job {submitted.job_id} ended without a result ({submitted.state})")
+            return
         try:
             end: CellEnd = submitted.result()
         except self._submitit.core.utils.FailedJobError as error:  # an error that is not the cell's
             if told := re.search(rf"{StoreNotSharedError.__name__}: (.*)", str(error)):
                 raise StoreNotSharedError(told[1]) from None
             self._fail(spec, f"the job failed ({summarize(error)})", str(error))
-        except self._submitit.core.utils.UncompletedJobError:
-            self._try_again(spec, f"the job {submitted.job_id} ended without a result ({submitted.state})")
         else:
             if end.state == "done":
                 self._follower.tell(spec.run_id, "done")

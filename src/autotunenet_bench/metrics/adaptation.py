@@ -19,7 +19,7 @@ def changes(trace: Trace) -> list[Decision]:
     A rollback, and the acceptance of a new level after it, answer damage and have metrics of their own; a
     proposal that a guard cut back to the old value is no change.
     """
-    return [d for d in trace.decisions if d.action is Action.ADAPT and _moves(d)]
+    return [d for d in trace.decisions if d.action is Action.ADAPT and _moved(d)]
 
 
 def update_magnitude(trace: Trace) -> float:
@@ -109,9 +109,13 @@ def relative_change(before: float, after: float) -> float:
 def _moves(decision: Decision) -> list[float]:
     """Sizes of the change of every hyperparameter that the decision moved."""
     before, after = decision.observation.hyperparams, decision.applied
-    return [
-        relative_change(before[name], after[name]) for name in before if after.get(name, before[name]) != before[name]
-    ]
+    return [relative_change(before[name], after[name]) for name in _moved(decision)]
+
+
+def _moved(decision: Decision) -> list[str]:
+    """Names of the hyperparameters that the decision moved."""
+    before, after = decision.observation.hyperparams, decision.applied
+    return [name for name, value in before.items() if after.get(name, value) != value]
 
 
 METRICS = (

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from autotunenet.files import write_atomically
 from autotunenet_bench.config.experiment import Departure, Experiment
-from autotunenet_bench.report.aggregate import aggregate
+from autotunenet_bench.report.aggregate import Group, aggregate
 from autotunenet_bench.report.convergence import convergence_csv
 from autotunenet_bench.report.csvs import claims_csv, curves_csv, decisions_csv, overall_csv, score_csv, summary_csv
 from autotunenet_bench.report.experiment import describe
@@ -30,6 +30,7 @@ class ReportPaths:
         convergence_csv: Only where an experiment states a target.
         answer: What answers the question, on one line; empty where none was asked.
         departure: How what was run departs from its config, a sentence each.
+        groups: The runs, brought together, for `summary_table`.
     """
 
     html: Path
@@ -44,6 +45,7 @@ class ReportPaths:
     convergence_csv: Path | None = None
     answer: str = ""
     departure: tuple[str, ...] = ()
+    groups: tuple[Group, ...] = ()
 
 
 def write_report(
@@ -122,4 +124,4 @@ def write_report(
     )
     # Last, so that whoever waits for the page finds the files beside it.
     write_atomically(paths.html, page)
-    return replace(paths, answer=about.answer, departure=about.departure)
+    return replace(paths, answer=about.answer, departure=about.departure, groups=tuple(groups))

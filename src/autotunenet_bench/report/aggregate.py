@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -139,14 +139,12 @@ def in_order(traces: Iterable[Trace]) -> list[Trace]:
         {name: i for i, name in enumerate(dict.fromkeys(names))} for names in zip(*(r.label for r in runs), strict=True)
     ]
 
-    def place(trace: Trace) -> tuple[Any, ...]:
-        return (
-            *(rank[name] for rank, name in zip(ranks, trace.label, strict=True)),
-            trace.spec["seed"],
-            _canonical(trace.spec),
-        )
-
-    return sorted(runs, key=place)
+    places = [(*(rank[name] for rank, name in zip(ranks, r.label, strict=True)), r.spec["seed"]) for r in runs]
+    shared = {place for place, number in Counter(places).items() if number > 1}
+    # Nearly all differ by now, and writing out thousands of specs takes seconds.
+    rest = [_canonical(run.spec) if place in shared else "" for run, place in zip(runs, places, strict=True)]
+    order = sorted(range(len(runs)), key=lambda index: (places[index], rest[index]))
+    return [runs[index] for index in order]
 
 
 def _row(controller: str, runs: Sequence[Trace]) -> Row:
@@ -165,8 +163,14 @@ def _row(controller: str, runs: Sequence[Trace]) -> Row:
 
 def _differing_keys(specs: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
     keys = sorted({key for spec in specs for key in spec} - {"seed"})
-    return tuple(key for key in keys if len({_canonical(spec.get(key)) for spec in specs}) > 1)
+    first = specs[0] if specs else {}
+    # Writing thousands of specs out to compare them takes seconds, and nearly all are equal.
+    unequal = [key for key in keys if any(spec.get(key) != first.get(key) for spec in specs)]
+    return tuple(key for key in unequal if len({_canonical(spec.get(key)) for spec in specs}) > 1)
 
 
 def _canonical(value: object) -> str:
-    return json.dumps(value, sort_keys=True, default=str)
+    return _ENCODER.encode(value)
+
+
+_ENCODER = json.JSONEncoder(sort_keys=True, default=str)

@@ -53,10 +53,10 @@ def curves_csv(traces: Iterable[Trace]) -> str:
     )
 
 
-def decisions_csv(traces: Iterable[Trace]) -> str:
-    """One row for every decision that did something: all but HOLD."""
-    return to_csv(
-        {**identity, **flatten("", decision.to_record())}
+def decisions_csv(traces: Iterable[Trace]) -> Iterator[str]:
+    """One row for every decision that did something, all but HOLD; yields lines, since there may be very many."""
+    return csv_lines(
+        _flatten_into(dict(identity), "", decision.to_record())
         for identity, trace in _identified(traces)
         for decision in trace.decisions
         if decision.action is not Action.HOLD
@@ -145,33 +145,45 @@ _PLAIN = frozenset((bool, float, int, str, type(None)))
 
 def flatten(prefix: str, values: Mapping[str, Any]) -> Record:
     """Return nested mappings as dotted columns, lists as JSON."""
-    flat: Record = {}
+    return _flatten_into({}, f"{prefix}." if prefix else "", values)
+
+
+def _flatten_into(flat: Record, prefix: str, values: Mapping[str, Any]) -> Record:
     for key, value in values.items():
-        name = f"{prefix}.{key}" if prefix else key
         if type(value) in _PLAIN:  # nearly all are, and asking what is a Mapping takes long
-            flat[name] = value
-        elif isinstance(value, Mapping):
-            flat.update(flatten(name, value))
+            flat[f"{prefix}{key}"] = value
+        elif type(value) is dict or isinstance(value, Mapping):
+            _flatten_into(flat, f"{prefix}{key}.", value)
         else:
-            flat[name] = json.dumps(value) if isinstance(value, list | tuple) else value
+            flat[f"{prefix}{key}"] = json.dumps(value) if isinstance(value, list | tuple) else value
     return flat
 
 
 def to_csv(records: Iterable[Record]) -> str:
     """Return records under the union of their columns, in order of appearance; what a record lacks stays empty."""
+    return "".join(csv_lines(records))
+
+
+def csv_lines(records: Iterable[Record]) -> Iterator[str]:
+    """Yield what `to_csv` returns row by row, for tables that are too large to be held in memory twice."""
     columns: dict[str, None] = {}
     lines = _Lines()
     writer = csv.writer(lines, lineterminator=_END)
     widths = []
+    known: set[tuple[str, ...]] = set()
     # Row by row, since half a million records would take ten times the memory of their lines.
     for record in records:
-        columns.update(dict.fromkeys(record))
-        writer.writerow([inert(record.get(name, "")) for name in columns])
+        if (names := tuple(record)) not in known:
+            known.add(names)
+            columns.update(dict.fromkeys(names))
+        cells = record.values() if names == tuple(columns) else [record.get(name, "") for name in columns]
+        writer.writerow([inert(cell) if type(cell) is str else cell for cell in cells])
         widths.append(len(columns))
     writer.writerow(map(inert, columns or ["run"]))
     head = lines.pop()
-    padded = (line + "," * (len(columns) - width) for line, width in zip(lines, widths, strict=True))
-    return "\n".join([head, *padded, ""])
+    yield f"{head}\n"
+    for line, width in zip(lines, widths, strict=True):
+        yield f"{line}{',' * (len(columns) - width)}\n"
 
 
 _END = "\r\n"

@@ -44,9 +44,11 @@ def train_loss_curve(trace: Trace) -> Curve:
     at least the initial validation loss.
     """
     losses = fill_with_worst(trace.losses, trace.initial_val["loss"], Direction.MIN)
-    intervals = np.array_split(np.asarray(losses, dtype=np.float64), min(NUM_INTERVALS, len(losses)) or 1)
-    ends = np.cumsum([len(interval) for interval in intervals])
-    return ends.astype(np.float64), _capped(trace, np.array([_finite_mean(interval) for interval in intervals]))
+    values = np.asarray(losses, dtype=np.float64)
+    num = min(NUM_INTERVALS, len(values)) or 1
+    length, num_longer = divmod(len(values), num)
+    ends = np.cumsum(np.repeat([length + 1, length], [num_longer, num - num_longer]))
+    return ends.astype(np.float64), _capped(trace, _interval_means(values, num))
 
 
 def non_finite_steps(trace: Trace) -> list[int]:
@@ -141,8 +143,19 @@ def _capped(trace: Trace, losses: Array) -> Array:
     return np.minimum(losses, MAX_DRAWN * (abs(initial) if math.isfinite(initial) and initial else 1.0))
 
 
-def _finite_mean(values: Array) -> float:
-    """Mean without overflow; NaN where there is nothing or anything is not finite."""
-    if values.size == 0 or not np.all(np.isfinite(values)):
-        return math.nan
-    return float(np.sum(values / values.size))
+def _interval_means(values: Array, num: int) -> Array:
+    """Means of `num` intervals as `numpy.array_split` has them, shape (num,); NaN where something is not finite.
+
+    >>> _interval_means(np.array([1.0, 3.0, 5.0, math.inf]), 3).tolist()
+    [2.0, 5.0, nan]
+    """
+    if not values.size:
+        return np.full(num, math.nan)
+    length, num_longer = divmod(len(values), num)
+    cut = num_longer * (length + 1)
+    longer, shorter = values[:cut].reshape(num_longer, length + 1), values[cut:].reshape(num - num_longer, length)
+    # Divided first: a sum of finite losses may overflow.
+    with np.errstate(invalid="ignore"):
+        means = np.concatenate([np.sum(part / part.shape[1], axis=1) for part in (longer, shorter)])
+    means[~np.isfinite(means)] = math.nan
+    return means

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from autotunenet.types import Decision
+from autotunenet.types import Action, Decision
 from autotunenet_bench.report import curves, drawing
 from autotunenet_bench.report.aggregate import Group, Row
 from autotunenet_bench.report.curves import Band, Curve
@@ -119,8 +119,8 @@ def _draw_panel(ax: Axes, panel: _Panel, rows: Sequence[Row], style_of: dict[str
             ax.fill_between(band.steps, band.low, band.high, **shade)
         mark = partial(_mark, ax, band, color=style["color"], suffix=f"{suffix}-row{index}")
         if panel.marks_events:
-            for event, (marker, _) in EVENT_MARKS.items():
-                mark([step for run in row.finished for step in _steps(run, event)], marker, name=event)
+            for event, steps in _steps_by_event(row.finished).items():
+                mark(steps, EVENT_MARKS[event][0], name=event)
         if panel.marks_non_finite:
             mark([s for run in row.finished for s in curves.non_finite_steps(run)], "v", name="non-finite")
     _set_scale(ax, panel, seen)
@@ -132,8 +132,13 @@ def _band(panel: _Panel, runs: Sequence[Trace]) -> Band:
     return Band(band.steps, *(panel.scale * values for values in (band.mean, band.low, band.high)))
 
 
-def _steps(run: Trace, event: str) -> list[int]:
-    return [decision.observation.step for decision in run.decisions if event_of(decision) == event]
+def _steps_by_event(runs: Sequence[Trace]) -> dict[str, list[int]]:
+    """Steps of the marked decisions of some runs, by what they are marked as; without any, an empty list."""
+    steps: dict[str, list[int]] = {event: [] for event in EVENT_MARKS}
+    for decision in (decision for run in runs for decision in run.decisions if decision.action is not Action.HOLD):
+        if event := event_of(decision):
+            steps[event].append(decision.observation.step)
+    return steps
 
 
 def _mark(ax: Axes, band: Band, steps: Sequence[int], marker: str, *, color: str, name: str, suffix: str) -> None:
@@ -174,8 +179,9 @@ def _legend(rows: Sequence[Row], style_of: dict[str, Style]) -> list[Line2D]:
     handles = drawing.line_handles([row.controller for row in rows], style_of)
     runs = [run for row in rows for run in row.finished]
     marks: Style = {"color": drawing.INKS["tick"], "linestyle": "none", "markersize": 5}
+    seen = _steps_by_event(runs)
     for event, (marker, words) in EVENT_MARKS.items():
-        if any(_steps(run, event) for run in runs):
+        if seen[event]:
             handles.append(Line2D([], [], marker=marker, label=words, **marks))
     if any(curves.non_finite_steps(run) for run in runs):
         handles.append(Line2D([], [], marker="v", label="training loss not finite", **marks))

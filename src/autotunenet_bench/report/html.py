@@ -17,7 +17,7 @@ from autotunenet_bench.report.overall import overviews
 from autotunenet_bench.report.pages import page
 from autotunenet_bench.report.profile_figure import MAX_BANDS, profile_figure
 from autotunenet_bench.report.remarks import seeds_remark
-from autotunenet_bench.report.sections import MAX_DRAWN_SECTIONS, cell, changed, event_words, sections
+from autotunenet_bench.report.sections import cell, changed, event_words, num_drawn, sections
 from autotunenet_bench.report.sensitivity import LrMap, lr_maps, sensitivity_figure
 from autotunenet_bench.report.verdicts import Verdicts, judge
 from autotunenet_bench.results.trace import Trace
@@ -96,7 +96,7 @@ def render(
         num_more_maps=len(maps[MAX_MAPS:]),
         overviews=overviews(groups),
         sections=sections(groups, style_of),
-        max_drawn_sections=MAX_DRAWN_SECTIONS,
+        max_drawn_sections=num_drawn(groups),
         column_sets=(
             ("Outcome", MAIN_COLUMNS),
             ("Stability, adaptation and cost", [column for column in DETAIL_COLUMNS if column.is_of(groups)]),

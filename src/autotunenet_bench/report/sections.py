@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from autotunenet.types import Decision
 from autotunenet_bench.report.aggregate import Group, Row
@@ -20,6 +21,9 @@ MAX_EVENTS = 20
 MAX_DRAWN_SECTIONS = 12
 """Sections that have figures and events. Of a suite with more cells the others have their tables, folded away: a page
 of a hundred figures takes minutes to make and is read by nobody, and all numbers are in the CSV files."""
+
+MAX_DRAWN_RUNS = 2_000
+"""Runs of all cells with figures together: with hundreds of seeds fewer cells are drawn, but the first always."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +92,15 @@ class Section:
 
 
 def sections(groups: Sequence[Group], style_of: dict[str, Style]) -> list[Section]:
-    """Return one section a group; the first `MAX_DRAWN_SECTIONS` with figures."""
-    return [_section(number, group, style_of) for number, group in enumerate(groups, start=1)]
+    """Return one section a group; the first `num_drawn` with figures."""
+    drawn = num_drawn(groups)
+    return [_section(number, group, style_of, number <= drawn) for number, group in enumerate(groups, start=1)]
+
+
+def num_drawn(groups: Sequence[Group]) -> int:
+    """Return how many of the first groups have figures: `MAX_DRAWN_SECTIONS` and `MAX_DRAWN_RUNS` at most."""
+    sizes = [sum(len(row.finished) for row in group.rows) for group in groups[:MAX_DRAWN_SECTIONS]]
+    return sum(total <= MAX_DRAWN_RUNS or number == 0 for number, total in enumerate(accumulate(sizes)))
 
 
 def cell(column: Column, group: Group, row: Row) -> Cell:
@@ -115,10 +126,9 @@ def event_words(decision: Decision) -> str:
     return EVENT_MARKS[event][1] if event else ""
 
 
-def _section(number: int, group: Group, style_of: dict[str, Style]) -> Section:
+def _section(number: int, group: Group, style_of: dict[str, Style], is_drawn: bool) -> Section:
     runs = [run for row in group.rows for run in (*row.finished, *row.unfinished)]
     triggers = [f"Epoch {t.epoch}, step {t.step}: {t.description}" for t in (run.trigger for run in runs) if t]
-    is_drawn = number <= MAX_DRAWN_SECTIONS
     draw = (curves_figure, lr_figure, recovery_figure, budget_figure)
     figures = [function(group, style_of) if is_drawn else None for function in draw]
     curves, lr, recovery, budget = (

@@ -32,12 +32,16 @@ MAX_BLOCKS = 12
 NO_RUNS = "There are no runs to show."
 
 
-def summary_table(traces: Iterable[Trace]) -> SummaryTable:
+def summary_table(traces: Iterable[Trace], groups: Sequence[Group] | None = None) -> SummaryTable:
     """One block a task and regime, one line a controller, means over seeds, as wide as the console allows.
 
     Where there are several, a last block is over all of them; beyond `MAX_BLOCKS` it is the only one.
+
+    Args:
+        traces: Runs.
+        groups: What `aggregate` makes of them, where it has been done already.
     """
-    groups = tuple(aggregate(traces))
+    groups = tuple(aggregate(traces) if groups is None else groups)
     return SummaryTable(groups, tuple(overall(groups)) if len(groups) > 1 else ())
 
 

@@ -19,11 +19,14 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+from autotunenet.files import FolderInUseError
 from autotunenet_bench.results.owners import Owner
 from autotunenet_bench.results.store import RunFolder, Spec, State
-from autotunenet_bench.types import Event
+
+if TYPE_CHECKING:  # with torch, which takes seconds to import
+    from autotunenet_bench.types import Event
 
 logger = logging.getLogger(__name__)
 
@@ -96,6 +99,18 @@ class Claims:
     def active(self) -> dict[str, Found]:
         """Return all claims, by name; abandoned ones too."""
         return self._newest()
+
+    def check_idle(self) -> None:
+        """Check that no process works in the store, as far as can be told.
+
+        Raises:
+            FolderInUseError: If one does, or one whose end cannot be told has left its claim.
+        """
+        for name, found in self.active().items():
+            if not found.is_abandoned:
+                raise FolderInUseError(
+                    f"{self.folder.parent}: {found} works on {name} here; wait for it, or stop it first"
+                )
 
     def take(self, name: str, over: Found | None = None) -> Claim:
         """Claim a name until the claim is released.

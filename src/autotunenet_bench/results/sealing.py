@@ -59,9 +59,19 @@ def seal_fault(path: Path, seal: Mapping[str, Any]) -> str:
     Raises:
         OSError: If it is there and cannot be read.
     """
-    if not path.exists():
-        return "it is missing"
-    found = seal_of(path)
+    return _difference(seal_of(path), seal) if path.exists() else "it is missing"
+
+
+def content_fault(content: bytes, seal: Mapping[str, Any]) -> str:
+    """Return what is wrong with the content of a file, as `seal_fault`.
+
+    >>> content_fault(b"{", {"bytes": 2, "sha256": "ab"})
+    'it was truncated: it had 2 bytes at the end of the run and has 1'
+    """
+    return _difference({"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}, seal)
+
+
+def _difference(found: Mapping[str, Any], seal: Mapping[str, Any]) -> str:
     if found["bytes"] < seal["bytes"]:
         return f"it was truncated: it had {seal['bytes']} bytes at the end of the run and has {found['bytes']}"
     if found["bytes"] > seal["bytes"]:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Protocol, get_args
 
 from autotunenet.files import parse_json, write_atomically
-from autotunenet_bench.results.sealing import SEALED, has_sealed_sizes, seal_fault, seal_of, seals_in
+from autotunenet_bench.results.sealing import SEALED, content_fault, has_sealed_sizes, seal_of, seals_in
 from autotunenet_bench.results.trace import Trace
 
 if TYPE_CHECKING:  # with torch; listing runs needs none, and importing it takes seconds
@@ -86,9 +86,13 @@ class RunFolder:
 
     # -- status ------------------------------------------------------------------------------------------------------
 
-    def status(self) -> State:
-        """Return the state that was last written; "missing" where none was, or none that can be read."""
-        state: State = self.details().get("state", "missing")
+    def status(self, details: Mapping[str, Any] | None = None) -> State:
+        """Return the state that was last written; "missing" where none was, or none that can be read.
+
+        Args:
+            details: What `details` has returned a moment ago; None: it is read.
+        """
+        state: State = (self.details() if details is None else details).get("state", "missing")
         return state if state in get_args(State) else "missing"
 
     def is_done(self, details: Mapping[str, Any] | None = None) -> bool:
@@ -220,23 +224,36 @@ class RunFolder:
         """
         return self._read_json("spec.json")
 
-    def trace(self) -> Trace:
+    def trace(self, details: Mapping[str, Any] | None = None) -> Trace:
         """Return the run as far as it got.
+
+        Args:
+            details: What `details` has returned a moment ago; None: it is read.
 
         Raises:
             ValueError: If there are no events, or damaged ones; or if a file of a finished run is another than at its
                 end.
             FileNotFoundError: If there is no such run.
         """
-        spec = self.spec()
-        for name, seal in seals_in(self.details()).items():
-            if fault := seal_fault(self.path / name, seal):
-                raise ValueError(f"{self.path / name}: {fault}; restore the file, or remove the folder to run it again")
+        seals = seals_in(self.details() if details is None else details)
         try:
-            return Trace.from_events(spec, self.events())
+            if not seals:
+                return Trace.from_events(self.spec(), self.events())
+            _, events = (self._sealed(name, seal) for name, seal in seals.items())
+            # The rows are as they were written, so they can be read all at once, in half the time of one by one.
+            rows = _parse(b"[" + events.rstrip(b"\n").replace(b"\n", b",") + b"]")
+            return Trace.from_events(self.spec(), rows)
         except ValueError as error:
-            words, path = str(error), str(self.events_path)
-            raise error if words.startswith(path) else ValueError(f"{path}: {words}") from error
+            words = str(error)
+            raise error if words.startswith(str(self.path)) else ValueError(f"{self.events_path}: {words}") from error
+
+    def _sealed(self, name: str, seal: Mapping[str, Any]) -> bytes:
+        """Return the content of a file of a finished run, if it is what it was."""
+        path = self.path / name
+        content = path.read_bytes() if path.exists() else None
+        if fault := "it is missing" if content is None else content_fault(content, seal):
+            raise ValueError(f"{path}: {fault}; restore the file, or remove the folder to run it again")
+        return content or b""
 
     def _read_json(self, name: str) -> dict[str, Any]:
         path = self.path / name
@@ -351,10 +368,10 @@ def _encode(value: Any) -> Any:
     return value
 
 
-def _parse(line: bytes) -> Any:
-    row = parse_json(line)
-    # Looking through every value takes longer than reading the row, and few rows have such numbers.
-    return _decode(row) if b'nan"' in line or b'inf"' in line else row
+def _parse(text: bytes) -> Any:
+    values = parse_json(text)
+    # Looking through every value takes longer than reading the text, and few runs have such numbers.
+    return _decode(values) if b'nan"' in text or b'inf"' in text else values
 
 
 def _decode(value: Any) -> Any:
