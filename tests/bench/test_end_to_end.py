@@ -156,19 +156,6 @@ def test_kill_9_of_everything_at_a_random_moment_loses_nothing(undisturbed, tmp_
         assert RunFolder(results / name).events_path.stat().st_mtime_ns == written, "a finished run was run again"
 
 
-def test_a_second_process_is_refused_until_the_first_is_killed(undisturbed, tmp_path):
-    results = tmp_path / "results" / "digits_quick"
-    process = start(tmp_path)
-    wait_for(lambda: any(results.glob("*/events.jsonl")), process)
-    process.send_signal(signal.SIGSTOP)  # or it might be done before the other one has begun
-    printed = call_here(["run", *QUICK], tmp_path, check=2)
-    assert f"another process is working in {Path('results/digits_quick')}; wait for it" in printed
-    process.kill()  # itself only: its workers see that and end
-    process.communicate()
-    call_here(["run", *QUICK], tmp_path)
-    assert events_without_clock(results) == events_without_clock(undisturbed[0])
-
-
 MISTAKES = {
     "misspelt key": ("controler: fixed\n", ["controler", "controller"]),
     "out of range": ("controller: {name: heuristic, max_delta: 50}\n", ["controller.max_delta", "50"]),

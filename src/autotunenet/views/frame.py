@@ -36,8 +36,9 @@ def to_frame(decisions: Sequence[Decision]) -> pd.DataFrame:
     >>> from autotunenet.types import Action, Health, Observation
     >>> seen = Observation(20, 0.5, {"lr": 0.1})
     >>> frame = to_frame([Decision(seen, Health.STABLE, Action.ADAPT, {"lr": 0.3}, {"lr": 0.2}, 0, "Bounded.")])
-    >>> frame.loc[0, ["action", "lr_in_force", "lr_proposed", "lr_applied"]].tolist()
-    ['adapt', 0.1, 0.3, 0.2]
+    >>> print(frame[["action", "lr_in_force", "lr_proposed", "lr_applied"]].to_string(index=False))
+    action  lr_in_force  lr_proposed  lr_applied
+     adapt          0.1          0.3         0.2
     """
     pandas = import_optional("pandas", "to_frame()", "plot")
     names = tuned_names(decisions)
