@@ -1,0 +1,44 @@
+"""The program that is disturbed: a suite with a diary. ``python -m faults.program FOLDER --executor local``."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from autotunenet.processes import Starter
+from autotunenet_bench.data import DataSource
+from autotunenet_bench.executors import make_executor
+from autotunenet_bench.executors.local import BENCH_MODULES
+from autotunenet_bench.suite import run_suite
+from faults.trial import NUM_WORKERS, RecordingExecutor, config
+
+
+def warm_up():
+    """Have the fork server of this process import what cells need, which it does not for other cells than the usual."""
+    starter = Starter({}, preload=["autotunenet_bench.executors.worker", *BENCH_MODULES], needs_main=False)
+    starter.start(int, ()).join()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--executor", required=True)
+    parser.add_argument("--address")
+    parser.add_argument("--set", action="append", default=[])
+    arguments = parser.parse_args()
+    if arguments.executor == "local":
+        warm_up()
+    options = {"address": "local"} if arguments.executor == "slurm" else {"address": arguments.address}
+    executor = make_executor(arguments.executor, **(options if arguments.executor != "local" else {}))
+    result = run_suite(
+        config(arguments.set),
+        arguments.folder,
+        DataSource(),
+        num_workers=NUM_WORKERS[arguments.executor],
+        executor=RecordingExecutor(executor),
+    )
+    executor.close()
+    sys.exit(len(result.failures))
+
+
+if __name__ == "__main__":
+    main()
