@@ -61,6 +61,22 @@ def test_names_may_have_dots_and_be_the_beginning_of_others(tmp_path):
         assert sorted(claims.active()) == ["a", "a.1", "a.1.2"]
 
 
+@pytest.mark.skipif(os.name != "posix", reason="limits the size of files")
+def test_a_full_disk_leaves_no_claim_of_nobody(tmp_path):
+    import resource
+
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))  # as on a full disk, a file can be made and not written
+    try:
+        with pytest.raises(OSError, match="too large"):
+            Claims(tmp_path).take("a")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert Claims(tmp_path).active() == {}
+    with Claims(tmp_path).hold("a"):
+        pass
+
+
 def test_of_many_at_once_one_gets_it(tmp_path):
     claims, got, most = Claims(tmp_path), [], []
     barrier = threading.Barrier(8)

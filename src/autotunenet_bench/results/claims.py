@@ -190,7 +190,11 @@ class Claim:
         self._is_over = threading.Event()
 
     def make(self) -> bool:
-        """Make the file; return False if another process has it, or had it first."""
+        """Make the file; return False if another process has it, or had it first.
+
+        Raises:
+            OSError: If it cannot be made, or not be written; then there is none.
+        """
         while True:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             try:
@@ -200,8 +204,12 @@ class Claim:
             except FileNotFoundError:  # the folder was empty for a moment, and somebody has removed it
                 continue
             break
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(self._owner.to_json() + "\n")
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                file.write(self._owner.to_json() + "\n")
+        except OSError:  # a full disk: a claim that names no owner would be waited for
+            self.path.unlink(missing_ok=True)
+            raise
         return True
 
     def check(self) -> None:
