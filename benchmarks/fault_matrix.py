@@ -25,7 +25,7 @@ import sys
 import tempfile
 import time
 import traceback
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import asdict
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -51,14 +51,13 @@ def main(argv=None):
         record = Record(folder / RECORD_FILE)
         lab = Lab(folder, Nodes())
         warm_up()
-        try:
-            for name in arguments.faults:
-                for executor in arguments.executors:
-                    for number in range(min(arguments.moments, FAULTS[name].tries.get(executor, 0))):
-                        key = (name, executor, arguments.seed, number)
-                        record.has(key) or record.add(key, attempt(lab, key))
-        finally:
-            lab.cluster.end()
+        with (folder / "stdout.txt").open("a") as file, redirect_stdout(file):  # of Ray, on all that it loses
+            try:
+                for key in keys(arguments):
+                    if not record.has(key):
+                        record.add(key, attempt(lab, key))
+            finally:
+                lab.cluster.end()
         chosen = [(name, executor, arguments.seed) for name in arguments.faults for executor in arguments.executors]
         table = markdown(record, chosen)
         print(table, end="")
@@ -84,6 +83,14 @@ def work_folder(keep):
         folder = keep or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
         yield folder.resolve()
+
+
+def keys(arguments):
+    """What tells tries apart: fault, executor, seed, number."""
+    for name in arguments.faults:
+        for executor in arguments.executors:
+            for number in range(min(arguments.moments, FAULTS[name].tries.get(executor, 0))):
+                yield name, executor, arguments.seed, number
 
 
 def attempt(lab, key):

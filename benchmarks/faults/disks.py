@@ -1,5 +1,6 @@
 """File systems that get full, or read-only, and are mended then: a tmpfs of the try's own where one can be mounted."""
 
+import ctypes
 import errno
 import os
 import shutil
@@ -7,11 +8,12 @@ import subprocess
 import time
 from contextlib import contextmanager
 
-from faults.cells import full_disk_cell, recorded_cell
+from faults.cells import full_disk_cell
 from faults.processes import wait_until
 from faults.trial import ImpossibleError, MissedError
 
 ROOMY = "64m"
+MS_RDONLY, MS_REMOUNT = 1, 32  # of sys/mount.h: the call is over before the next cell begins, unlike the command
 
 
 def fill(trial):
@@ -23,35 +25,38 @@ def fill(trial):
     with mounted(trial, f"{int(needed * trial.rng.uniform(0.1, 0.9))}k"):
         _expect(trial, errno.ENOSPC)
         trial.note_finished()
-        remount(trial, f"size={ROOMY}")
+        remount(trial, options=f"size={ROOMY}")
         return trial.outcome()
 
 
 def make_read_only(trial):
-    """The file system becomes read-only between two cells at a random moment; then it can be written again."""
+    """The file system becomes read-only between two cells at a random moment; then it can be written again.
+
+    Between two cells, because Linux refuses it while a file is open for writing.
+    """
     if not can_mount(trial):
         raise ImpossibleError("no file system can be mounted here")
 
     def lock():
         trial.await_moment()
-        wait_until(lambda: trial.is_complete() or remount(trial, "ro"), pause=0.0005)
+        wait_until(lambda: trial.is_complete() or remount(trial, MS_RDONLY), pause=0.0002)
         if trial.is_complete():
             raise MissedError("no moment between two cells was found")
 
     with mounted(trial, ROOMY):
         with trial.disturbed(lock):
-            _expect(trial, errno.EROFS)
+            _expect(trial, errno.EROFS, num_workers=1)
         trial.note_finished()
         _expect(trial, errno.EROFS)  # begun on what is read-only already
-        wait_until(lambda: remount(trial, "rw"))
+        wait_until(lambda: remount(trial))
         return trial.outcome()
 
 
-def _expect(trial, number, cell=recorded_cell):
+def _expect(trial, number, **options):
     """Run, and check that what is wrong with the disk is told."""
 
     try:
-        failures = trial.run_with_report(cell=cell)
+        failures = trial.run_with_report(**options)
     except OSError as error:
         if error.errno != number:
             raise
@@ -87,9 +92,10 @@ def mounted(trial, size):
             time.sleep(0.1)
 
 
-def remount(trial, option):
-    """Change a mounted file system; return whether that was possible: not to read-only while a file is written."""
-    return not _call("mount", "-o", f"remount,{option}", str(trial.root))
+def remount(trial, flags=0, options=""):
+    """Change a mounted file system; return whether that was possible."""
+    root = os.fsencode(trial.root)
+    return ctypes.CDLL(None).mount(b"tmpfs", root, b"tmpfs", MS_REMOUNT | flags, options.encode()) == 0
 
 
 def _call(*command):

@@ -20,7 +20,8 @@ OF_CLOCKS = {
 
 def table_of(root):
     """Events of all runs, summary.csv and overall.csv, without what a clock or the memory of a process has made."""
-    traces = list(read_results(root).traces.values())
+    found = read_results(root).traces
+    traces = [found[run_id] for run_id in sorted(found)]  # their order depends on whether there is a suite.json
     groups = aggregate(traces)
     return {
         "events": {folder.path.name: _events(folder.events_path) for folder in ResultStore(root).folders()},

@@ -150,11 +150,11 @@ class Trial:
             )
         return {failure.run_id: failure.message for failure in failures}
 
-    def run_with_report(self, cell=cells.recorded_cell):
+    def run_with_report(self, cell=cells.recorded_cell, num_workers=None):
         """The same as the whole suite does it, which takes seconds longer."""
-        made = self._made(self.executor, cell, None)
+        num_workers, made = num_workers or self.num_workers, self._made(self.executor, cell, None)
         with quiet():
-            return run_suite(self.config, self.root, DataSource(), num_workers=self.num_workers, executor=made).failures
+            return run_suite(self.config, self.root, DataSource(), num_workers=num_workers, executor=made).failures
 
     def _made(self, name, cell, limits):
         if name == "ray":
