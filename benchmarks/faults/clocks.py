@@ -6,7 +6,7 @@ import time
 
 from faults import diary
 from faults.cells import HOUR, jumping_cell, jumping_clock
-from faults.processes import signal_all, tree_of, wait_until
+from faults.processes import family_of, signal_all, wait_until
 from faults.trial import MissedError
 
 PROGRAM_SECONDS = 300.0
@@ -52,14 +52,15 @@ def sleep_too_long(trial):
 
         with trial.disturbed(wake):
             trial.run()
-        if program.wait(PROGRAM_SECONDS):
+        program.join(PROGRAM_SECONDS)
+        if program.exitcode != 0:
             raise AssertionError((trial.folder / "program.txt").read_text())
 
 
 def _stop(trial, program):
     """Stop all processes at a moment at which they hold claims of cells; return them and the cells."""
     for _ in range(200):
-        stopped = tree_of(program.pid)
+        stopped = family_of(program.pid)
         signal_all(stopped, signal.SIGSTOP)
         if held := trial.claims():
             return stopped, set(held)

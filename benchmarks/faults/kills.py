@@ -3,7 +3,7 @@
 import os
 import signal
 
-from faults.processes import kill_tree, wait_until
+from faults.processes import kill_family, wait_until
 
 
 def kill_a_worker(trial):
@@ -24,15 +24,15 @@ def kill_the_supervisor(trial):
     with trial.program(*trial.lab.cluster.options(trial.executor)) as program:
         trial.await_moment(program)
         os.kill(program.pid, signal.SIGKILL)
-        program.wait()
+        program.join()
         trial.note_finished()
 
 
 def kill_everything(trial):
-    """The power fails: the program and every process below it are gone at one moment."""
+    """The power fails: all processes of the program are gone at one moment."""
     with trial.program() as program:
         trial.await_moment(program)
-        kill_tree(program.pid)
-        program.wait()
+        kill_family(program.pid)
+        program.join()
         wait_until(lambda: all(found.is_abandoned for found in trial.claims().values()))
         trial.note_finished()

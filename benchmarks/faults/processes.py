@@ -32,14 +32,19 @@ def signal_all(pids, number):
             os.kill(pid, number)
 
 
-def kill_tree(pid):
-    """Kill a process and all below it at one moment: it is stopped first, so that nothing is begun meanwhile."""
+def family_of(pid):
+    """A process that a fork server has made, all that this fork server has made, and what these have started."""
+    server = parent_of(pid)
+    return tree_of(server) - {server} if server else set()
+
+
+def kill_family(pid):
+    """Kill all of them at one moment: they are stopped first, so that none begins another one meanwhile."""
     before = set()
-    while (found := tree_of(pid)) != before:
+    while (found := family_of(pid)) != before:
         signal_all(found, signal.SIGSTOP)
         before = found
     signal_all(found, signal.SIGKILL)
-    return found
 
 
 def wait_until(condition, seconds=180.0, pause=0.005):

@@ -1,6 +1,7 @@
-"""The program that is disturbed: a suite with a diary. ``python -m faults.program FOLDER --executor local``."""
+"""The program that is disturbed: a suite whose cells keep a diary."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -18,15 +19,21 @@ def warm_up():
     starter.start(int, ()).join()
 
 
-def main():
+def begin(output, argv):
+    """What a process does that is to be this program."""
+    with open(output, "ab") as file:
+        for descriptor in (1, 2):
+            os.dup2(file.fileno(), descriptor)
+    main(argv)
+
+
+def main(argv):
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--executor", required=True)
     parser.add_argument("--address")
     parser.add_argument("--set", action="append", default=[])
-    arguments = parser.parse_args()
-    if arguments.executor == "local":
-        warm_up()
+    arguments = parser.parse_args(argv)
     options = {"address": "local"} if arguments.executor == "slurm" else {"address": arguments.address}
     executor = make_executor(arguments.executor, **(options if arguments.executor != "local" else {}))
     result = run_suite(
@@ -38,7 +45,3 @@ def main():
     )
     executor.close()
     sys.exit(len(result.failures))
-
-
-if __name__ == "__main__":
-    main()

@@ -2,9 +2,6 @@
 
 import hashlib
 import logging
-import os
-import subprocess
-import sys
 import threading
 import time
 from contextlib import contextmanager
@@ -12,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
+from autotunenet.processes import Starter
 from autotunenet_bench.config import parse_config
 from autotunenet_bench.data import DataSource
 from autotunenet_bench.executors import make_executor, run_cells
@@ -19,14 +17,14 @@ from autotunenet_bench.results import ResultStore
 from autotunenet_bench.results.claims import Claims
 from autotunenet_bench.suite import make_plan, resolve, run_suite
 from faults import cells, diary
-from faults.processes import kill_tree, wait_until
+from faults.processes import kill_family, wait_until
 from faults.tables import table_of
 
 CONFIG = """
 tasks: [digits_mlp]
 regimes: [stationary, {name: data_shift, severity: 0.4}]
 controllers: [fixed, autotunenet]
-num_epochs: 8
+num_epochs: 6
 seeds: [0, 1]
 """
 NUM_WORKERS = {"local": 2, "ray": 3, "slurm": 1}
@@ -162,31 +160,24 @@ class Trial:
         options = {"address": "local"} if name == "slurm" else {}
         return RecordingExecutor(make_executor(name, limits, **options), cell)
 
-    def start(self, *options):
-        """Start the same in a program of its own, in a process group of its own."""
-        program = [sys.executable, "-m", "faults.program", str(self.root), "--executor", self.executor]
-        settings = [f"--set={one}" for one in (*SMALLER.get(self.executor, ()), *self.overrides)]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-        with (self.folder / "program.txt").open("a") as output:
-            return subprocess.Popen(
-                [*program, *settings, *options],
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
-
     @contextmanager
     def program(self, *options):
-        """A program that was started, and none of whose processes is left at the end."""
-        process = self.start(*options)
+        """The same in a program of its own, none of whose processes is left at the end.
+
+        It and its workers come from the fork server of this process, which has imported torch already; nothing else
+        does meanwhile, so that this fork server's children are the program.
+        """
+        from faults.program import begin
+
+        settings = [f"--set={one}" for one in (*SMALLER.get(self.executor, ()), *self.overrides)]
+        arguments = [str(self.root), "--executor", self.executor, *settings, *options]
+        process = Starter({}, preload=[], needs_main=False).start(begin, (self.folder / "program.txt", arguments))
         try:
             yield process
         finally:
-            if process.poll() is None:
-                kill_tree(process.pid)
-            process.wait()
+            if process.is_alive():
+                kill_family(process.pid)
+            process.join()
 
     @contextmanager
     def disturbed(self, disturb):
@@ -218,7 +209,7 @@ class Trial:
         after, began = self.rng.randrange(num_epochs), None
         while (done := diary.num_epochs_done(self.root)) < after or not diary.entries(self.root):
             began = began or (time.monotonic() if diary.entries(self.root) else None)
-            if (process and process.poll() is not None) or self.is_complete():
+            if (process and not process.is_alive()) or self.is_complete():
                 raise MissedError(f"the program ended before epoch {after}")
             time.sleep(0.003)
         pace = (time.monotonic() - began) / done if began and done else 0.1
