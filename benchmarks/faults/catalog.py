@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from faults import clocks, damage, disks, kills, memory, nodes
+from faults import clocks, damage, disks, kills, memory, nodes, oha
 
 
 @dataclass(frozen=True)
@@ -45,4 +45,6 @@ FAULTS = {
         {"local": 10, "ray": 2},
         ('regimes=[{name: "faults.worlds:NanFromStep"}]',),
     ),
+    "oha": Fault("none: the command `suite oha`, shortened", oha.run_on_ray, {"ray": 1}),
+    "oha_node": Fault("the same, and a node is lost in its middle, of three", oha.lose_a_node, {"ray": 1}),
 }

@@ -274,15 +274,14 @@ class Trial:
 
     def note_finished(self):
         """Note what finished cells are now; none of them may change any more."""
-        for folder in self.done():
-            self._finished.setdefault(folder.path.name, _state_of(folder.path))
+        self._finished = finished_in(self.root) | self._finished
 
     def outcome(self):
         """Go on with what is unfinished, and look at everything."""
         self.note_finished()
         failures = self.run()
         done = {folder.path.name for folder in self.done()}
-        lost = {name for name, state in self._finished.items() if _state_of(self.root / name) != state}
+        lost = changed_in(self.root, self._finished)
         lost |= {spec.run_id for spec in self.specs} - done | failures.keys()
         duplicated = diary.duplicates(self.root, self.begun_anew)
         is_equal = table_of(self.root) == self.lab.table(self.executor, self.overrides)
@@ -316,6 +315,16 @@ class Outcome:
         duplicated = "" if self.num_duplicated is None else f", {self.num_duplicated} duplicated"
         table = "equal" if self.is_equal else "not equal"
         return "\n  ".join([f"{self.num_lost} lost{duplicated}, table {table}", *self.faults])
+
+
+def finished_in(root):
+    """Content and times of the files of all finished cells, by run id."""
+    return {folder.path.name: _state_of(folder.path) for folder in ResultStore(root).folders() if folder.is_done()}
+
+
+def changed_in(root, finished):
+    """Which of them are not what they were."""
+    return {name for name, state in finished.items() if _state_of(root / name) != state}
 
 
 def _state_of(path):
