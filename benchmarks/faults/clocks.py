@@ -6,7 +6,7 @@ import time
 
 from faults import diary
 from faults.cells import HOUR, jumping_cell, jumping_clock
-from faults.processes import family_of, signal_all, wait_until
+from faults.processes import signal_all, tree_of, wait_until
 from faults.trial import MissedError
 
 PROGRAM_SECONDS = 300.0
@@ -60,7 +60,7 @@ def sleep_too_long(trial):
 def _stop(trial, program):
     """Stop all processes at a moment at which they hold claims of cells; return them and the cells."""
     for _ in range(200):
-        stopped = family_of(program.pid)
+        stopped = tree_of(program.pid)
         signal_all(stopped, signal.SIGSTOP)
         if held := trial.claims():
             return stopped, set(held)

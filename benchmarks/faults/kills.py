@@ -3,7 +3,7 @@
 import os
 import signal
 
-from faults.processes import kill_family, wait_until
+from faults.processes import kill_tree, wait_until
 
 
 def kill_a_worker(trial):
@@ -29,10 +29,10 @@ def kill_the_supervisor(trial):
 
 
 def kill_everything(trial):
-    """The power fails: all processes of the program are gone at one moment."""
+    """The power fails: the program and all processes below it are gone at one moment."""
     with trial.program() as program:
         trial.await_moment(program)
-        kill_family(program.pid)
+        kill_tree(program.pid)
         program.join()
         wait_until(lambda: all(found.is_abandoned for found in trial.claims().values()))
         trial.note_finished()

@@ -32,16 +32,10 @@ def signal_all(pids, number):
             os.kill(pid, number)
 
 
-def family_of(pid):
-    """A process that a fork server has made, all that this fork server has made, and what these have started."""
-    server = parent_of(pid)
-    return tree_of(server) - {server} if server else set()
-
-
-def kill_family(pid):
-    """Kill all of them at one moment: they are stopped first, so that none begins another one meanwhile."""
+def kill_tree(pid):
+    """Kill a process and all below it at one moment: they are stopped first, so that none begins another meanwhile."""
     before = set()
-    while (found := family_of(pid)) != before:
+    while (found := tree_of(pid)) != before:
         signal_all(found, signal.SIGSTOP)
         before = found
     signal_all(found, signal.SIGKILL)

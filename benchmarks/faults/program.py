@@ -34,6 +34,8 @@ def main(argv):
     parser.add_argument("--address")
     parser.add_argument("--set", action="append", default=[])
     arguments = parser.parse_args(argv)
+    if arguments.executor == "local":
+        warm_up()
     options = {"address": "local"} if arguments.executor == "slurm" else {"address": arguments.address}
     executor = make_executor(arguments.executor, **(options if arguments.executor != "local" else {}))
     result = run_suite(

@@ -17,7 +17,7 @@ from autotunenet_bench.results import ResultStore
 from autotunenet_bench.results.claims import Claims
 from autotunenet_bench.suite import make_plan, resolve, run_suite
 from faults import cells, diary
-from faults.processes import kill_family, wait_until
+from faults.processes import kill_tree, wait_until
 from faults.tables import table_of
 
 CONFIG = """
@@ -164,8 +164,8 @@ class Trial:
     def program(self, *options):
         """The same in a program of its own, none of whose processes is left at the end.
 
-        It and its workers come from the fork server of this process, which has imported torch already; nothing else
-        does meanwhile, so that this fork server's children are the program.
+        It is forked by the fork server of this process, which has imported torch already, and begins one of its own
+        for its workers; so all of them are below it.
         """
         from faults.program import begin
 
@@ -176,7 +176,7 @@ class Trial:
             yield process
         finally:
             if process.is_alive():
-                kill_family(process.pid)
+                kill_tree(process.pid)
             process.join()
 
     @contextmanager
