@@ -85,7 +85,7 @@ def stored_suite(folder: Path, about: dict[str, Any], *, allow_own: bool) -> Run
             f"{path}: its runs need classes that do not come with this package: {', '.join(own)}. To go on imports "
             "their modules, which runs whatever code they hold; if they are yours, say so with --own-classes"
         )
-    return read_stored_config(about["config"], str(path))
+    return read_stored_config(about["config"], str(path), allow_own=allow_own)
 
 
 def _check_runs(folder: Path, found: list[str], wanted: list[str]) -> None:

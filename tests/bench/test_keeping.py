@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from typer.testing import CliRunner, Result
 
 from autotunenet_bench import cli
 from autotunenet_bench import suite as suite_module
-from autotunenet_bench.config import Range, RunConfig, SuiteConfig, parse_config
+from autotunenet_bench.config import ConfigError, Range, RunConfig, SuiteConfig, load_config, parse_config
 from autotunenet_bench.config.stored import read_stored_config, references_in, stored_config
 from autotunenet_bench.data import DataSource
 from autotunenet_bench.executors import run_cells
@@ -327,3 +328,18 @@ def test_a_stored_config_of_one_run_asks_for_the_same():
 def test_names_of_classes_are_found_wherever_they_stand():
     parts = {"name": "compound", "parts": [{"name": "mine:One"}, "mine:Two"]}
     assert references_in({"regimes": [parts], "controllers": ["fixed", "mine:One"]}) == ["mine:One", "mine:Two"]
+
+
+@pytest.mark.parametrize("suite", ["oha", "trust"])
+def test_words_with_a_colon_are_no_names_of_classes(suite):
+    config = load_config(suite, ['tasks.0.label="digits: mine"']).config
+    assert isinstance(config, SuiteConfig)
+    assert ":" in (config.title or "")
+    assert references_in(stored_config(config)) == []
+
+
+def test_a_stored_config_imports_nothing_unless_that_is_allowed():
+    stored = {**stored_config(parse_config(CONFIG, "a.yaml")), "controllers": ["antigravity:Escape"]}
+    with pytest.raises(ConfigError, match="the module antigravity is not imported for what a results folder says"):
+        read_stored_config(stored, "suite.json")
+    assert "antigravity" not in sys.modules

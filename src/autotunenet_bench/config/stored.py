@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -11,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from autotunenet_bench.config.errors import ConfigError, Problem
 from autotunenet_bench.config.models import CONTROLLER, REGIME, TASK, RunConfig, SuiteConfig
 from autotunenet_bench.member import Member, own_reference
-from autotunenet_bench.references import is_reference
+from autotunenet_bench.references import importing_nothing, is_reference
 
 _MEMBERS = {"task": TASK, "regime": REGIME, "controller": CONTROLLER}
 _SECTIONS = ("full", "scales")
@@ -29,19 +30,21 @@ def stored_config(config: RunConfig | SuiteConfig) -> dict[str, Any]:
     return values
 
 
-def read_stored_config(values: Mapping[str, Any], where: str) -> RunConfig | SuiteConfig:
-    """Return the config that `stored_config` gave. Imports the modules of classes of the user's own.
+def read_stored_config(values: Mapping[str, Any], where: str, *, allow_own: bool = False) -> RunConfig | SuiteConfig:
+    """Return the config that `stored_config` gave.
 
     Args:
         values: Plain values.
         where: The file, for messages.
+        allow_own: Whether the modules of classes of the user's own are imported, which runs their code.
 
     Raises:
         ConfigError: If it is no config of this version.
     """
     model = SuiteConfig if "tasks" in values else RunConfig
     try:
-        return model.model_validate_json(json.dumps(values), strict=True)
+        with nullcontext() if allow_own else importing_nothing():
+            return model.model_validate_json(json.dumps(values), strict=True)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
@@ -50,20 +53,27 @@ def read_stored_config(values: Mapping[str, Any], where: str) -> RunConfig | Sui
         raise ConfigError([Problem(where, rule, mend)]) from error
 
 
-def references_in(values: Any) -> list[str]:
-    """Return the names ``module:Class`` in a stored config, in their order, each once; nothing is imported.
+def references_in(config: Mapping[str, Any]) -> list[str]:
+    """Return the names ``module:Class`` of the members in a stored config, each once; nothing is imported.
 
-    >>> references_in({"controllers": ["cosine", {"name": "my_methods:Halve", "factor": 0.5}]})
+    >>> references_in({"title": "mine: all", "controllers": ["cosine", {"name": "my_methods:Halve", "factor": 0.5}]})
     ['my_methods:Halve']
     """
-    if isinstance(values, Mapping):
-        own = [values["name"]] if is_reference(values.get("name")) else []
-        found = own + [name for value in values.values() for name in references_in(value)]
-    elif isinstance(values, list):
-        found = [name for value in values for name in (references_in(value) if not is_reference(value) else [value])]
-    else:
-        found = [values] if is_reference(values) else []
-    return list(dict.fromkeys(found))
+    members = [config[key] for name in _MEMBERS for key in (name, f"{name}s") if key in config]
+    return list(dict.fromkeys(_references_in(members)))
+
+
+def _references_in(value: Any) -> Iterator[str]:
+    """Yield what may be a reference in the values of members, whose parts may be members too; labels are words."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            if key != "label":
+                yield from _references_in(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _references_in(item)
+    elif is_reference(value):
+        yield value
 
 
 def _written(value: BaseModel, family: Member) -> dict[str, Any]:
