@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 
 import pytest
 import torch
@@ -90,6 +91,23 @@ def test_a_half_written_checkpoint_is_never_read(folder):
     folder.save_checkpoint({"epoch": 1})
     (folder.path / "checkpoint.pt.tmp").write_bytes(b"half")
     assert folder.load_checkpoint() == {"epoch": 1}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="limits the size of files")
+def test_a_full_disk_is_told_by_its_name_and_costs_no_checkpoint(folder):
+    import resource
+
+    folder.append([{"event": "start"}])
+    folder.save_checkpoint({"epoch": 1})
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+    try:
+        with pytest.raises(OSError, match=r"File too large: .*checkpoint\.pt'"):
+            folder.save_checkpoint({"epoch": 2, "weights": torch.zeros(20_000)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert folder.load_checkpoint() == {"epoch": 1}
+    assert not (folder.path / "checkpoint.pt.tmp").exists()
 
 
 def test_status_is_replaced_and_leaves_no_temporary_file(folder):

@@ -162,16 +162,30 @@ class RunFolder:
     # -- checkpoint --------------------------------------------------------------------------------------------------
 
     def save_checkpoint(self, state: dict[str, Any]) -> None:
-        """Replace the checkpoint. Append this epoch's events first: their length and SHA-256 are stored with it."""
+        """Replace the checkpoint. Append this epoch's events first: their length and SHA-256 are stored with it.
+
+        Raises:
+            OSError: If it cannot be written; its `filename` is the checkpoint, and the one before stays.
+        """
         import torch
 
-        temporary = self.path / "checkpoint.pt.tmp"
+        path, temporary = self.path / "checkpoint.pt", self.path / "checkpoint.pt.tmp"
         events = seal_of(self.events_path)
-        with temporary.open("wb") as file:
-            torch.save({"num_event_bytes": events["bytes"], "events_sha256": events["sha256"], "state": state}, file)
-            file.flush()
-            os.fsync(file.fileno())  # or a power cut could leave half a file under the good name
-        os.replace(temporary, self.path / "checkpoint.pt")
+        try:
+            with temporary.open("wb") as file:
+                torch.save(
+                    {"num_event_bytes": events["bytes"], "events_sha256": events["sha256"], "state": state}, file
+                )
+                file.flush()
+                os.fsync(file.fileno())  # or a power cut could leave half a file under the good name
+            os.replace(temporary, path)
+        except (OSError, RuntimeError) as error:
+            cause = error if isinstance(error, OSError) else error.__context__
+            if not isinstance(cause, OSError):
+                raise
+            # Torch tells of a full disk as of an unexpected position in a file; and there is no space for half of one.
+            temporary.unlink(missing_ok=True)
+            raise OSError(cause.errno, cause.strerror or str(cause), str(path)) from None
 
     def load_checkpoint(self) -> dict[str, Any] | None:
         """Return the state of the last checkpoint, and cut the event file to what had been written by then.
