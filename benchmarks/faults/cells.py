@@ -12,7 +12,8 @@ from faults.diary import FINISHED, Writer
 HOUR = 3600.0
 HOARD_BYTES = 1_500_000_000
 MEMORY_LIMIT = 1_000_000_000
-FILE_LIMIT = 20_000
+FILE_LIMITS = (10_000, 60_000)
+"""In bytes, between which a limit is drawn; the diary needs less."""
 
 
 def recorded_cell(spec, root, source, on_event, before=lambda event: None):
@@ -48,8 +49,8 @@ def jumping_clock(seed):
 
 
 def hoarding_cell(spec, root, source, on_event):
-    """A cell that takes more memory than it may, in an epoch of its own, until its process is killed for it."""
-    recorded_cell(spec, root, source, on_event, _at_an_epoch_of_its_own(spec, _hoard))
+    """A cell that takes more memory than it may, in every process from an epoch of its own on."""
+    recorded_cell(spec, root, source, on_event, _from_an_epoch_of_its_own(spec, _hoard))
 
 
 def hoarding_once_cell(spec, root, source, on_event):
@@ -57,32 +58,31 @@ def hoarding_once_cell(spec, root, source, on_event):
     marker = root.parent / f"hoarded-{spec.run_id}"
     is_first = not marker.exists()
     marker.touch()
-    recorded_cell(
-        spec, root, source, on_event, _at_an_epoch_of_its_own(spec, _hoard) if is_first else lambda event: None
-    )
+    before = _from_an_epoch_of_its_own(spec, _hoard) if is_first else lambda event: None
+    recorded_cell(spec, root, source, on_event, before)
 
 
 def starving_cell(spec, root, source, on_event):
     """A cell whose process gets no more memory from the system, and asks for some."""
-    recorded_cell(spec, root, source, on_event, _at_an_epoch_of_its_own(spec, _starve))
+    recorded_cell(spec, root, source, on_event, _from_an_epoch_of_its_own(spec, _starve))
 
 
 def full_disk_cell(spec, root, source, on_event):
-    """A cell whose files may not grow beyond a size, where no file system can be mounted that gets full."""
+    """A cell whose files may not grow beyond a size of its own, where no file system can be mounted that gets full."""
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_LIMIT, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (random.Random(spec.run_id).randrange(*FILE_LIMITS), before[1]))
     try:
         recorded_cell(spec, root, source, on_event)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def _at_an_epoch_of_its_own(spec, act):
-    epoch = random.Random(spec.run_id).randrange(1, spec.num_epochs)
+def _from_an_epoch_of_its_own(spec, act):
+    epoch = random.Random(spec.run_id).randrange(1, spec.num_epochs - 1)
 
     def before(event):
-        if event["event"] == "epoch" and event["epoch"] == epoch:
+        if event["event"] == "epoch" and event["epoch"] >= epoch:
             act()
 
     return before

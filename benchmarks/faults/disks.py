@@ -104,6 +104,5 @@ def _call(*command):
 
 def _space_of(trial):
     """KiB that the runs of an undisturbed suite take."""
-    trial.lab.table(trial.executor, trial.overrides)
-    files = (trial.lab.folder / "undisturbed-0" / "results").rglob("*")
+    files = trial.lab.undisturbed(trial.executor, trial.overrides).rglob("*")
     return sum(-(-path.stat().st_size // 4096) * 4 for path in files if path.is_file())

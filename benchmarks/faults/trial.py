@@ -4,6 +4,7 @@ import hashlib
 import logging
 import threading
 import time
+import zlib
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -73,14 +74,21 @@ class Lab:
     cluster: object = None
     _tables: dict = field(default_factory=dict)
 
-    def table(self, executor, overrides):
-        """The table of an undisturbed run of the same cells, by the local executor."""
+    def undisturbed(self, executor, overrides):
+        """The folder of an undisturbed run of the same cells, by the local executor."""
         key = (*SMALLER.get(executor, ()), *overrides)
+        root = self.folder / f"undisturbed-{zlib.crc32(repr(key).encode()):08x}"
+        specs = make_plan(resolve(config(key), DataSource()), ResultStore(root)).pending
+        failures = run_cells(specs, root=root, source=DataSource(), num_workers=NUM_WORKERS["local"])
+        if failures:
+            raise AssertionError(f"undisturbed, and yet: {failures}")
+        return root
+
+    def table(self, executor, overrides):
+        """The table of it."""
+        key = (executor, overrides)
         if key not in self._tables:
-            root = self.folder / f"undisturbed-{len(self._tables)}" / "results"
-            failures = run_cells(resolve(config(key), DataSource()), root=root, source=DataSource(), num_workers=2)
-            assert not failures, failures
-            self._tables[key] = table_of(root)
+            self._tables[key] = table_of(self.undisturbed(*key))
         return self._tables[key]
 
 
