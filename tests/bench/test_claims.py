@@ -77,6 +77,7 @@ def test_a_full_disk_leaves_no_claim_of_nobody(tmp_path):
         pass
 
 
+@pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
 def test_of_many_at_once_one_gets_it(tmp_path):
     claims, got, most = Claims(tmp_path), [], []
     barrier = threading.Barrier(8)

@@ -196,7 +196,8 @@ class Claim:
             OSError: If it cannot be made, or not be written; then there is none.
         """
         while True:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with suppress(FileExistsError):  # with exist_ok=True too, where it is removed a moment later
+                self.path.parent.mkdir(parents=True)
             try:
                 descriptor = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
             except FileExistsError:
