@@ -20,6 +20,7 @@ from autotunenet.files import locked
 from autotunenet.processes import Starter, describe_exit
 from autotunenet_bench.executors import CellFailure, Limits, run_cells
 from autotunenet_bench.executors import local as local_module
+from autotunenet_bench.executors.cell import do_cell
 from autotunenet_bench.executors.local import BENCH_MODULES, LocalExecutor
 from autotunenet_bench.executors.memory import can_measure
 from autotunenet_bench.results import RunFolder
@@ -341,6 +342,18 @@ def test_a_full_disk_does_not_hide_an_interruption(tmp_path, monkeypatch):
     monkeypatch.setattr(RunFolder, "set_status", set_status)
     with pytest.raises(KeyboardInterrupt):
         run_cells([ToySpec("a")], root=tmp_path, source=None, num_workers=1, on_update=on_update, run_cell=toy_cell)
+
+
+@pytest.mark.parametrize("file_system", ["as it was", "read-only"])
+def test_an_output_file_that_cannot_be_removed_hides_no_end(tmp_path, monkeypatch, file_system):
+    def unlink(path, missing_ok=False):
+        raise OSError(30, "Read-only file system", str(path))
+
+    spec = ToySpec("a", "raise")
+    if file_system == "read-only":
+        monkeypatch.setattr(Path, "unlink", unlink)
+    assert do_cell(toy_cell, spec, tmp_path, None, lambda event: None).message.startswith("ValueError: lr = -1.0")
+    assert (tmp_path / "a" / "output.txt").exists() == (file_system == "read-only")
 
 
 def test_exits_in_words():

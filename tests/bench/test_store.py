@@ -176,6 +176,18 @@ def test_a_broken_checkpoint_is_named(folder, content):
         folder.load_checkpoint()
 
 
+@pytest.mark.parametrize("share", [0.001, 0.1, 0.5, 0.9, 0.999])
+def test_a_checkpoint_that_was_cut_is_named(folder, share):
+    folder.append([{"event": "start"}])
+    folder.save_checkpoint({"epoch": 1, "weights": torch.zeros(5_000)})
+    path = folder.path / "checkpoint.pt"
+    os.truncate(path, int(share * path.stat().st_size))
+    with pytest.raises(
+        ValueError, match=r"checkpoint\.pt: this checkpoint is broken .*; remove it to begin this run anew"
+    ):
+        folder.load_checkpoint()
+
+
 def test_a_checkpoint_of_something_else_is_broken(folder):
     torch.save([1, 2], folder.path / "checkpoint.pt")
     with pytest.raises(ValueError, match="this checkpoint is broken"):

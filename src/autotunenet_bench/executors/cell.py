@@ -164,8 +164,8 @@ def _remove_if_empty(path: Path) -> None:
     try:
         if path.stat().st_size == 0:
             path.unlink()
-    except FileNotFoundError:
-        return
+    except OSError as error:  # it is gone, or its file system read-only: neither may hide how the cell has ended
+        logger.debug("%s was not removed (%s)", path, error)
 
 
 @contextmanager

@@ -15,12 +15,12 @@ import json
 import math
 import os
 import shutil
-import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Protocol, get_args
 
 from autotunenet.files import parse_json, write_atomically
+from autotunenet_bench.results.checkpoints import read_checkpoint, write_checkpoint
 from autotunenet_bench.results.sealing import SEALED, content_fault, has_sealed_sizes, seal_of, seals_in
 from autotunenet_bench.results.trace import Trace
 
@@ -167,25 +167,9 @@ class RunFolder:
         Raises:
             OSError: If it cannot be written; its `filename` is the checkpoint, and the one before stays.
         """
-        import torch
-
-        path, temporary = self.path / "checkpoint.pt", self.path / "checkpoint.pt.tmp"
         events = seal_of(self.events_path)
-        try:
-            with temporary.open("wb") as file:
-                torch.save(
-                    {"num_event_bytes": events["bytes"], "events_sha256": events["sha256"], "state": state}, file
-                )
-                file.flush()
-                os.fsync(file.fileno())  # or a power cut could leave half a file under the good name
-            os.replace(temporary, path)
-        except (OSError, RuntimeError) as error:
-            cause = error if isinstance(error, OSError) else error.__context__
-            if not isinstance(cause, OSError):
-                raise
-            # Torch tells of a full disk as of an unexpected position in a file; and there is no space for half of one.
-            temporary.unlink(missing_ok=True)
-            raise OSError(cause.errno, cause.strerror or str(cause), str(path)) from None
+        content = {"num_event_bytes": events["bytes"], "events_sha256": events["sha256"], "state": state}
+        write_checkpoint(self.path / "checkpoint.pt", content)
 
     def load_checkpoint(self) -> dict[str, Any] | None:
         """Return the state of the last checkpoint, and cut the event file to what had been written by then.
@@ -197,7 +181,7 @@ class RunFolder:
                 any more, or are others.
         """
         path = self.path / "checkpoint.pt"
-        num_bytes, sha256, state = _read_checkpoint(path) if path.exists() else (0, None, None)
+        num_bytes, sha256, state = read_checkpoint(path) if path.exists() else (0, None, None)
         self._check_rows_of_checkpoint(num_bytes, sha256)
         if self.events_path.exists():
             os.truncate(self.events_path, num_bytes)
@@ -211,7 +195,7 @@ class RunFolder:
         """
         path = self.path / "checkpoint.pt"
         if path.exists():
-            num_bytes, sha256, _ = _read_checkpoint(path)
+            num_bytes, sha256, _ = read_checkpoint(path)
             self._check_rows_of_checkpoint(num_bytes, sha256)
 
     def _check_rows_of_checkpoint(self, num_bytes: int, sha256: str | None) -> None:
@@ -342,30 +326,6 @@ def _kind(line: bytes) -> Any:
     except ValueError:
         return None
     return row.get("event") if isinstance(row, dict) else None
-
-
-def _read_checkpoint(path: Path) -> tuple[int, str | None, dict[str, Any]]:
-    """Return length and SHA-256 of the events at the time of a checkpoint, the latter None in older ones; its state."""
-    import torch
-
-    try:
-        _check_sums(path)
-        saved = torch.load(path, weights_only=True, map_location="cpu")
-        sha256 = saved.get("events_sha256")
-        return int(saved["num_event_bytes"]), None if sha256 is None else str(sha256), dict(saved["state"])
-    except (MemoryError, OSError):  # says nothing about the file
-        raise
-    except Exception as error:  # torch raises many kinds, by where the damage is
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ValueError(f"{path}: this checkpoint is broken ({reason}); remove it to begin this run anew") from error
-
-
-def _check_sums(path: Path) -> None:
-    """Check the checksums of the parts of a checkpoint, which torch writes and does not look at."""
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            if name := archive.testzip():
-                raise ValueError(f"the checksum of its part {name} is wrong")
 
 
 # JSON has no NaN and no infinity; rows carry them as the texts "nan", "inf" and "-inf".
