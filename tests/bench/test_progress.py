@@ -1,6 +1,7 @@
 """The arithmetic of the estimate against values worked out by hand, and what is shown where."""
 
 import io
+import math
 from dataclasses import dataclass, field
 
 import pytest
@@ -16,7 +17,9 @@ from autotunenet_bench.executors.eta import (
     makespan,
     seconds_left_in_cell,
 )
+from autotunenet_bench.executors.following import Follower
 from autotunenet_bench.executors.progress import shorten
+from autotunenet_bench.results import RunFolder
 
 
 @dataclass(frozen=True)
@@ -262,3 +265,17 @@ def test_nothing_to_run_shows_nothing():
 def test_an_update_before_begin_is_an_error():
     with pytest.raises(RuntimeError, match="came before ProgressDisplay"):
         ProgressDisplay().update(start("a"))
+
+
+def test_losses_that_are_not_finite_are_followed_too(tmp_path):
+    seen = []
+    folder = RunFolder(tmp_path / "a")
+    folder.path.mkdir()
+    folder.append([{"event": "epoch", "epoch": 1, "val": {"loss": math.nan}}])
+    folder.append([{"event": "epoch", "epoch": 2, "val": {"loss": math.inf}}])
+    Follower(tmp_path, [ToySpec("a")], seen.append).tell("a", "done")
+    assert [(update.state, update.message) for update in seen] == [
+        ("epoch", "val loss nan"),
+        ("epoch", "val loss inf"),
+        ("done", ""),
+    ]

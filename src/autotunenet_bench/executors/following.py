@@ -5,7 +5,6 @@ So no second channel is needed between machines, which could be lost or lie.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from pathlib import Path
 from autotunenet_bench.executors.base import CellSpec, CellState, CellUpdate, UpdateSink
 from autotunenet_bench.executors.worker import describe
 from autotunenet_bench.results.claims import Claims
-from autotunenet_bench.results.store import RunFolder
+from autotunenet_bench.results.store import RunFolder, parse_values
 from autotunenet_bench.types import Event
 
 
@@ -93,7 +92,7 @@ class Follower:
 
 def _row(line: bytes) -> Event:
     try:
-        row = json.loads(line)
+        row = parse_values(line)
     except ValueError:  # read while it was cut and written anew; who reads the results will judge it
         return {}
     return row if isinstance(row, dict) else {}
