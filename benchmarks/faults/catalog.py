@@ -42,7 +42,7 @@ FAULTS = {
     "nan": Fault(
         "NaN everywhere, and a worker is killed",
         damage.go_through_nan,
-        {"local": 10, "ray": 2},
+        {"local": 10, "ray": 2, "slurm": 1},
         ('regimes=[{name: "faults.worlds:NanFromStep"}]',),
     ),
     "oha": Fault("none: the command `suite oha`, shortened", oha.run_on_ray, {"ray": 1}),
