@@ -4,7 +4,7 @@ Each try makes a store of its own, runs a suite of small cells in it, lets one f
 with what is unfinished, and looks at everything:
 
   lost        cells that were finished and have changed since, or that do not come to their end
-  duplicated  cells of which an epoch was trained twice, that went on after their end, or that two processes had at once
+  duplicated  cells of which an epoch was trained twice, one after the other or at once, or that began again when done
   table       whether events, summary.csv and overall.csv are those of an undisturbed run, apart from clocks
 
     python benchmarks/fault_matrix.py                                       all of it: about an hour on two cores

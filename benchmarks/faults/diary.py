@@ -44,8 +44,9 @@ def num_epochs_done(root):
 def duplicates(root, begun_anew=()):
     """Runs that were trained twice, with the reason; an entry a run.
 
-    An event comes after its checkpoint is on the disk. So of a run, whatever was killed, no epoch comes twice, no event
-    after its end, and none of a process after the first of another one.
+    An event comes after its checkpoint is on the disk. So of a run, whatever was killed, no epoch comes twice, which would
+    also be so if two processes had it at once; and no process begins with it after its end. One that slept between its
+    checkpoint and its event may tell of that one late.
 
     Args:
         root: Folder of the results.
@@ -59,18 +60,16 @@ def duplicates(root, begun_anew=()):
 
 
 def _fault(lines, is_begun_anew):
-    seen, gone, last, finished = set(), set(), None, False
+    epochs, tokens, has_finished = set(), set(), False
     for token, event in lines:
-        if event == FINISHED:
-            finished = True
+        if event == FINISHED:  # also of a call that has found it finished
+            has_finished = True
             continue
-        if finished:
+        if has_finished and token not in tokens:
             return f"{event} after its end"
-        if token in gone:
-            return f"{event} by a process after another one had gone on"
-        if event.startswith("epoch") and event in seen and not is_begun_anew:
+        if event in epochs and not is_begun_anew:
             return f"{event} twice"
-        if token != last and last is not None:
-            gone.add(last)
-        seen, last = seen | {event}, token
+        tokens.add(token)
+        if event.startswith("epoch"):
+            epochs.add(event)
     return ""
