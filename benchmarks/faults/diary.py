@@ -44,8 +44,8 @@ def num_epochs_done(root):
 def duplicates(root, begun_anew=()):
     """Runs that were trained twice, with the reason; an entry a run.
 
-    An event comes after its checkpoint is on the disk. So of a run, whatever was killed, no epoch comes twice, which would
-    also be so if two processes had it at once; and no process begins with it after its end. One that slept between its
+    An event comes after its checkpoint is on the disk. So of a run, whatever was killed, no epoch comes twice, as would
+    be so too if two processes had it at once; and no process begins with it after its end. One that slept between its
     checkpoint and its event may tell of that one late.
 
     Args:
