@@ -42,7 +42,7 @@ def measure(settings: Settings) -> list[Table]:
     goals: list[Goal] = []
     for task, num_epochs in settings.pick(NUM_EPOCHS, {"digits_mlp": 2}).items():
         say(f"cells: {task}")
-        seconds = _measure(task, settings.pick(num_epochs, 2), settings.pick(9, 1))
+        seconds = _measure(task, settings.pick(num_epochs, 2), settings.pick(5, 1))
         paired = {name: ratios(seconds[CELL], seconds[name]) for name in seconds}
         rows += [
             (task, name, f"{Spread.of(each).median:.2f}", "" if name == CELL else times(paired[name]))

@@ -12,7 +12,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +29,10 @@ FOLDER = ROOT / "build" / f"autotunenet-{VERSION}"
 """Where it is installed; git ignores it."""
 
 
+MAX_BLOCKS = 12
+"""It has no launch, and so there is nothing at the beginning of a training that more blocks would even out."""
+
+
 def measure_legacy(workload: Workload) -> tuple[list[Block], list[Block]] | str:
     """Return the blocks of the loop with it, and of the bare loop beside it; or why it could not be had."""
     import torch
@@ -38,6 +42,7 @@ def measure_legacy(workload: Workload) -> tuple[list[Block], list[Block]] | str:
     if why := _install():
         return why
     with tempfile.TemporaryDirectory() as folder:  # the package makes a folder of logs wherever it is imported
+        workload = replace(workload, num_blocks=min(workload.num_blocks, MAX_BLOCKS))
         torch.save(workload, Path(folder, "workload.pt"))
         words = [sys.executable, str(Path(__file__).resolve())]
         done = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,6 +17,8 @@ HEAVY = ("scipy", "pandas", "sklearn", "lightning", "transformers", "keras", "ac
 def measure(settings: Settings) -> list[Table]:
     """Return least and median of each."""
     say("startup")
+    for run in VARIANTS.values():
+        run()  # leaves bytecode and the disk's cache behind, as every run of a user but the first finds them
     seconds = take_turns(VARIANTS, settings.pick(9, 1))
     rows = tuple(
         (name, f"{1e3 * min(each):.0f}", f"{1e3 * Spread.of(each).median:.0f}") for name, each in seconds.items()
@@ -36,7 +39,7 @@ def _whole(*words: str) -> Callable[[], float]:
 
     def run() -> float:
         began = perf_counter()
-        subprocess.run([sys.executable, *words], capture_output=True, check=True)
+        _python(*words)
         return perf_counter() - began
 
     return run
@@ -46,9 +49,8 @@ def _import_after(before: str, module: str) -> Callable[[], float]:
     """Return what starts Python, imports one module, and times the import of another by ``-X importtime``."""
 
     def run() -> float:
-        words = [sys.executable, "-X", "importtime", "-c", f"import {before}\nimport {module}"]
-        done = subprocess.run(words, capture_output=True, text=True, check=True)
-        microseconds = done.stderr.splitlines()[-1].split("|")[1]  # the last import to end is the outermost
+        told = _python("-X", "importtime", "-c", f"import {before}\nimport {module}").stderr
+        microseconds = told.splitlines()[-1].split("|")[1]  # the last import to end is the outermost
         return int(microseconds) / 1e6
 
     return run
@@ -68,4 +70,10 @@ VARIANTS: dict[str, Callable[[], float]] = {
 def _heavy_modules() -> list[str]:
     """Return which of the large packages `autotunenet` brings along."""
     code = f"import autotunenet, sys; print(*sorted(set({HEAVY!r}) & sys.modules.keys()))"
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    return _python("-c", code).stdout.split()
+
+
+def _python(*words: str) -> subprocess.CompletedProcess[str]:
+    """Run Python; it may write bytecode, as it does by default."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return subprocess.run([sys.executable, *words], env=environment, capture_output=True, text=True, check=True)
