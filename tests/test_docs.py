@@ -149,3 +149,19 @@ def test_every_page_is_in_the_navigation():
         assert f": {page.name}\n" in navigation, f"{page.name} is not in the nav of mkdocs.yml"
         if page.name != "index.md":
             assert f"]({page.name})" in start, f"docs/index.md does not lead to {page.name}"
+
+
+GIVEN = {*sys.stdlib_module_names, "autotunenet", "autotunenet_bench", "torch", "numpy"}
+COMES_WITH = {"sklearn": "scikit-learn", "pytorch_lightning": "lightning"}
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if examples(page)], ids=lambda page: page.name)
+def test_what_a_page_imports_its_reader_was_told_to_install(page):
+    """Who copies, pastes and runs has nothing but torch, numpy and what the page itself names."""
+    source = "\n".join(code for _, code in examples(page))
+    own = set(re.findall(r"^# (\w+)\.py$", source, re.MULTILINE))
+    imported = {name.partition(".")[0] for name in re.findall(r"^\s*(?:from|import) ([\w.]+)", source, re.MULTILINE)}
+    told = " ".join(re.findall(r"pip install ([^`\n]*)", text_of(page)))
+    given = GIVEN | own | ({"pydantic"} if "autotunenet_bench" in imported else set())  # which the benchmark brings
+    missing = {name for name in (COMES_WITH.get(name, name) for name in imported - given) if name not in told}
+    assert not missing, f"{page.name} imports {missing}, and no 'pip install' on it names that"

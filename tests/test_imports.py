@@ -18,7 +18,7 @@ FLOORS = [
     {"launch_search"},
     {"attribution", "controllers", "guards", "launch", "monitors", "snapshots"},
     {"agreement", "arguments", "reasons", "reporting", "resuming", "step_losses"},
-    {"way_back"},
+    {"control", "way_back"},
     {"replaying"},
     {"trial"},
     {"recovery"},

@@ -18,8 +18,9 @@ from collections.abc import Sequence
 from typing import Any, Literal, SupportsFloat
 
 from autotunenet import arguments, reasons
-from autotunenet.agreement import Agreement, first_proposal
+from autotunenet.agreement import Agreement
 from autotunenet.attribution import Attribution
+from autotunenet.control import Control
 from autotunenet.controllers import Controller
 from autotunenet.guards import Guard, chain, max_delta, within
 from autotunenet.launch import Launch
@@ -39,12 +40,10 @@ from autotunenet.types import (
     ClosableRun,
     Decision,
     Health,
-    Hyperparams,
     Observation,
     Outcome,
     Stateful,
     TrainingRun,
-    is_finite,
 )
 from autotunenet.views import Viewed
 from autotunenet.way_back import WayBack
@@ -115,7 +114,7 @@ class Tuner(Viewed, PlainState):
     [10, 20, 30]
     """
 
-    state_names = ("_num_steps", "_num_control_steps", "_applied", "_losses", "_worst")
+    state_names = ("_num_steps", "_applied")
 
     def __init__(
         self,
@@ -158,9 +157,9 @@ class Tuner(Viewed, PlainState):
         self._reporter = Reporter(run, sinks)
         self._step_losses = StepLosses(run if accumulation else None)
         self._agreement = Agreement(run)
-        self._run, self._space, self._controller = run, space, controller
-        self._guard = chain(max_delta(0.5), within(space)) if guard is None else guard
-        self._interval, self._mode = interval, mode
+        self._run, self._space, self._mode = run, space, mode
+        guard = chain(max_delta(0.5), within(space)) if guard is None else guard
+        self._control = Control(run, space, controller, guard, interval)
         snapshots = SnapshotBuffer(run) if snapshots is None else snapshots
         self._way_back = WayBack(run, space, snapshots, snapshot_every=snapshot_every, proof_steps=proof_steps)
         self._recovery = Recovery(
@@ -179,11 +178,8 @@ class Tuner(Viewed, PlainState):
 
         self._initial, self._is_closed, self._why_closed = initial, False, ""
         self._num_steps = 0
-        self._num_control_steps = 0
-        self._losses: list[float] = []  # of the current interval
-        self._worst = Health.STABLE.value  # verdict on the current interval
 
-        first = self._inside_guard(initial, self._controller.start(initial))
+        first = self._control.start(initial)
         if self._launching:
             first["lr"] = self._launching.start({**initial, **first}["lr"], space["lr"])
         run.set_hyperparams(first)
@@ -203,13 +199,6 @@ class Tuner(Viewed, PlainState):
     @property
     def _snapshots(self) -> SnapshotBuffer:
         return self._way_back.snapshots
-
-    def _inside_guard(self, current: Hyperparams, wanted: Hyperparams) -> dict[str, float]:
-        """Return what the controller starts with, or starts again with, inside its guard; what it keeps is left out."""
-        start = {**current, **wanted}
-        changed = [name for name, value in start.items() if value != current[name]]
-        allowed = self._guard(start, start, self._num_control_steps) if changed else {}
-        return {name: allowed[name] for name in changed}
 
     # -- the two loops -----------------------------------------------------------------------------------------------
 
@@ -262,17 +251,17 @@ class Tuner(Viewed, PlainState):
         if self._launching and not self._launching.launch.is_done:
             return self._go_on_launching(self._launching, value)
         health, outcome = self._recovery.watch(value, self._num_steps, self._applied, batch)
-        self._note(value, health)
+        self._control.note(value, health)
         if outcome:
             return self._record(outcome, value)
         if health is Health.UNSTABLE and self._snapshots.scope != "none":  # undone without another word
-            self._losses, self._worst = [], Health.STABLE.value
+            self._control.begin_interval()
             return None
         if self._launching and not self._launching.launch.is_proven and not self._recovery.is_on_trial:
             discarded = self._launching.prove(value, self._num_steps)
             if discarded is not None:
                 return self._note_move(discarded, value)
-        if self._interval is not None and len(self._losses) >= self._interval and not self._recovery.is_on_trial:
+        if self._control.is_due and not self._recovery.is_on_trial:
             return self._end_interval(value)
         return None
 
@@ -296,10 +285,10 @@ class Tuner(Viewed, PlainState):
     def _hear(self, value: float) -> Decision | None:
         self._reporter.measured(value, self._num_steps)
         value = -value if self._mode == "max" else value
-        if self._interval is None:
-            return None if self._is_busy() else self._control(value)
+        if self._control.interval is None:
+            return None if self._is_busy() else self._decide(value)
         if not self._is_busy():
-            self._controller.observe_validation(value, self._num_steps)
+            self._control.controller.observe_validation(value, self._num_steps)
         return None
 
     def close(self, reason: str = "") -> None:
@@ -362,43 +351,35 @@ class Tuner(Viewed, PlainState):
 
     def _end_interval(self, loss: float) -> Decision:
         """Look twice where somebody else has turned lr up; else let the controller decide."""
-        outcome = self._recovery.question(self._losses, self._num_steps, self._applied)
-        losses = self._losses
-        if Health(self._worst) is not Health.UNSTABLE:  # losses that are no numbers were a gap in the signal
-            losses = [value for value in losses if math.isfinite(value)]
-        return self._record(outcome, loss) if outcome else self._control(_mean(losses))
+        outcome = self._recovery.question(self._control.losses, self._num_steps, self._applied)
+        return self._record(outcome, loss) if outcome else self._decide(self._control.mean_loss())
 
-    def _control(self, metric: float) -> Decision:
+    def _decide(self, metric: float) -> Decision:
         """Close the interval: let the controller observe and propose, bound what it asks for, put that in force."""
-        seen, proposed = self._consult(metric)
         known = self._applied
-        allowed = self._guard(seen.hyperparams, proposed, self._num_control_steps) if is_finite(proposed) else {}
-        if self._recovery.is_holding:
-            allowed = {name: min(value, seen.hyperparams[name]) for name, value in allowed.items()}
-        self._run.set_hyperparams(allowed)
+        decision = self._control.decide(metric, self._num_steps, known, may_raise=not self._recovery.is_holding)
         self._applied = self._run.get_hyperparams()
-
-        if known != seen.hyperparams and self._way_back.is_due(self._num_steps) and not self._snapshots.candidate:
+        in_force = decision.observation.hyperparams
+        if known != in_force and self._way_back.is_due(self._num_steps) and not self._snapshots.candidate:
             self._way_back.capture(self._num_steps)  # a scheduler that writes at every step leaves no other moment
-        why = self._controller.reason
-        reason = reasons.adaptation(seen.hyperparams, proposed, self._applied, known) + (f" {why}" if why else "")
-        action = Action.HOLD if self._applied == seen.hyperparams else Action.ADAPT
-        return self._close_interval(Decision(seen, Health(self._worst), action, proposed, self._applied, 0, reason))
+        return self._close_interval(decision)
 
     def _record(self, outcome: Outcome, loss: float) -> Decision:
         """Let the controller know what was done about an alarm, and write it down."""
         if outcome.action in (Action.ROLLBACK, Action.ACCEPT):
-            seen, proposed = self._consult(math.inf, outcome.in_force)  # an unstable interval has no level of its own
+            # An unstable interval has no level of its own.
+            seen, proposed = self._control.consult(math.inf, self._num_steps, outcome.in_force)
         else:
             seen, proposed = Observation(self._num_steps, loss, outcome.in_force), dict(outcome.in_force)
         self._applied = self._run.get_hyperparams()
         if outcome.action is not Action.PROBE:
-            self._controller.follow(self._applied)
+            self._control.controller.follow(self._applied)
         if self._launching and outcome.action is Action.ROLLBACK and self._applied != outcome.in_force:
             self._launching.end(outcome.reason)  # what was found has been found wrong
         if outcome.world_changed:
-            self._controller.forget(self._num_steps)
-        reason = outcome.reason + (self._rewarm() if outcome.data_changed else "")
+            self._control.controller.forget(self._num_steps)
+        reason = outcome.reason + (self._control.rewarm() if outcome.data_changed else "")
+        self._applied = self._run.get_hyperparams()
         logger.info("step %d: %s", self._num_steps, reason)
         decision = Decision(
             seen,
@@ -413,37 +394,11 @@ class Tuner(Viewed, PlainState):
         )
         return self._close_interval(decision)
 
-    def _rewarm(self) -> str:
-        """Put in force what the controller starts again with on the new data; return a sentence about it."""
-        before = self._applied
-        self._run.set_hyperparams(self._inside_guard(before, self._controller.rewarm(before)))
-        self._applied = self._run.get_hyperparams()
-        return reasons.rewarmed(before, self._applied)
-
-    def _consult(self, metric: float, in_force: Hyperparams | None = None) -> tuple[Observation, dict[str, float]]:
-        """Let the controller observe and propose, once each, so that values and metrics always pair."""
-        in_force = self._run.get_hyperparams() if in_force is None else in_force
-        self._num_control_steps += 1
-        self._controller.observe(metric, self._num_steps)
-        wish = self._controller.propose(in_force)
-        if unknown := wish.keys() - in_force.keys():
-            raise ValueError(
-                f"{type(self._controller).__name__} proposed {', '.join(sorted(unknown))}, "
-                f"which the space does not name; it names {', '.join(self._space)}"
-            )
-        return Observation(self._num_steps, metric, in_force), first_proposal(self._run, {**in_force, **wish})
-
     def _close_interval(self, decision: Decision) -> Decision:
-        self._losses, self._worst = [], Health.STABLE.value
+        self._control.begin_interval()
         self.history.append(decision)
         self._reporter.decided(decision)
         return decision
-
-    def _note(self, loss: float, health: Health) -> None:
-        if self._interval is not None:
-            self._losses.append(loss)
-        if health is Health.UNSTABLE or (health is Health.SUSPECT and self._worst == Health.STABLE.value):
-            self._worst = health.value
 
     def _note_move(self, discarded: int | None, loss: float) -> Decision | None:
         """Write down what the launch did, and what it threw away."""
@@ -453,7 +408,7 @@ class Tuner(Viewed, PlainState):
         seen = Observation(self._num_steps, loss, self._applied)
         self._applied = self._run.get_hyperparams()
         if launch.is_done:
-            self._controller.follow(self._applied)
+            self._control.controller.follow(self._applied)
         tried = seen.hyperparams
         return self._close_interval(
             Decision(seen, Health.STABLE, Action.PROBE, tried, self._applied, discarded, launch.reason)
@@ -477,7 +432,8 @@ class Tuner(Viewed, PlainState):
     def _parts(self) -> dict[str, Stateful]:
         """Return those that can be put back where the state of another one is refused."""
         parts: dict[str, Stateful] = {
-            "controller": self._controller,
+            "control": self._control,
+            "controller": self._control.controller,
             "reporter": self._reporter,
             "step_losses": self._step_losses,
             "agreement": self._agreement,
@@ -502,7 +458,6 @@ class Tuner(Viewed, PlainState):
             raise ValueError("this is no state of this Tuner: one of the two has a launch, the other has none")
         own = {name: state_dict[name] for name in self.state_names}
         self.check_plain(own)
-        Health(own["_worst"])
         now = self._run.get_hyperparams()
         saved_values("the values that were applied", own["_applied"], now)
         in_force = saved_values("the values in force", state_dict["hyperparams"], now)
@@ -516,7 +471,3 @@ class Tuner(Viewed, PlainState):
         super().load_state_dict(own)
         self._run.set_hyperparams(in_force)
         self._reporter.resumed(self._num_steps)
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values) if values else math.nan

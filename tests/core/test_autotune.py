@@ -378,7 +378,7 @@ def test_an_unknown_option_is_refused():
 
 @pytest.mark.parametrize(("total", "expected"), [(None, 20), (100, 5), (2000, 20), (10**6, 500)])
 def test_the_control_interval(total, expected):
-    assert AutoTuneNet(*model_and_optimizer(), total)._interval == expected
+    assert AutoTuneNet(*model_and_optimizer(), total)._control.interval == expected
     assert AutoTuneNet(*model_and_optimizer(), total, interval=7)._interval == 7
 
 

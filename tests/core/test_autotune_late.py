@@ -330,7 +330,7 @@ def test_wrong_arguments_are_refused_in_words(kwargs, kind, words):
 
 def test_a_whole_number_may_be_a_float():
     tuner = AutoTuneNet(*model_and_optimizer(), 1e4, interval=25.0)
-    assert (tuner._interval, type(tuner._interval)) == (25, int)
+    assert (tuner._control.interval, type(tuner._control.interval)) == (25, int)
 
 
 def test_what_is_no_model_or_no_optimizer_is_named():

@@ -84,7 +84,7 @@ def test_a_loss_in_a_graph_lets_the_graph_go():
     weight = torch.ones(1, requires_grad=True)
     tuner, _ = new_tuner(interval=5)
     tuner.step((weight * 2).sum())
-    assert all(type(value) is float for value in tuner.state_dict()["_losses"])
+    assert all(type(value) is float for value in tuner.state_dict()["control"]["_losses"])
 
 
 # -- what is put in force --------------------------------------------------------------------------------------------

@@ -317,7 +317,7 @@ def test_nan_for_ever_with_scope_hyperparameters_ends_in_silence(tensor_lr):
     decisions = feed(tuner, [NAN] * 500)
     assert [d.action.value for d in decisions if d] == ["rollback"] * 10  # 0.1 / 2 ** 10 < 1e-4
     assert len(controller.called("observe")) == 10
-    assert len(tuner.state_dict()["_losses"]) <= 10
+    assert len(tuner.state_dict()["control"]["_losses"]) <= 10
 
 
 def test_nan_for_ever_ends_in_silence_also_where_the_bound_is_zero():
