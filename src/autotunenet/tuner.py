@@ -262,12 +262,14 @@ class Tuner(Viewed, PlainState):
         if self._is_closed:
             why = f": {self._why_closed}" if self._why_closed else "; make another one to go on tuning"
             raise RuntimeError(f"this tuner is closed{why}")
-        batch = batch if self.wants_batches else None
+        may_replay = self.wants_batches
+        batch = batch if may_replay else None
         agreed = self._agreement.on_step(loss, batch, self._num_steps, self._step_losses.took_step())
         earlier = None if agreed.metric is None else self._hear(agreed.metric)  # it was measured before this step
         told = self._step_losses.take(agreed.loss, agreed.batch, agreed.took_step)
         decision = self._take(*told) if told else None
-        self._step_losses.took_step()  # those of a replay were the tuner's own
+        if may_replay:
+            self._step_losses.took_step()  # those of a replay were the tuner's own
         return decision or earlier
 
     def _take(self, loss: Loss, batch: Any) -> Decision | None:
