@@ -10,7 +10,7 @@ MARK := $(if $(filter file,$(origin PYTHON)),$(firstword $(wildcard $(VENV)/.pyt
 RUN := $(VENV)/bin/python
 PIP := $(RUN) -m pip --disable-pip-version-check
 
-.PHONY: help demo test lint docs clean
+.PHONY: help demo test bench lint docs clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -21,6 +21,9 @@ demo: $(VENV)/.bench  ## run the benchmark's main job on real MNIST images (4 mi
 
 test: $(VENV)/.dev  ## run the whole test suite
 	$(RUN) -m pytest -n auto --dist loadgroup
+
+bench: $(VENV)/.dev  ## measure overhead, memory, start-up beside those of peers (12 minutes), into docs/performance.md
+	$(RUN) -m benchmarks.performance --write docs/performance.md
 
 lint: $(VENV)/.dev  ## ruff and mypy
 	$(RUN) -m ruff check .

@@ -14,7 +14,7 @@ SRC = Path(__file__).parents[1] / "src"
 # sub-package may be given one of its own.
 FLOORS = [
     {"types", "state", "space", "files", "processes", "optional"},
-    {"hpo", "sinks", "views", "surrogates", "launch_losses"},
+    {"hpo", "sinks", "views", "surrogates", "launch_losses", "late_losses"},
     {"launch_search"},
     {"attribution", "controllers", "guards", "launch", "monitors", "snapshots"},
     {"agreement", "arguments", "reasons", "reporting", "resuming", "step_losses"},

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from enum import IntEnum
 from typing import Any, NamedTuple
 
+from autotunenet.late_losses import Loss, value_of
 from autotunenet.state import PlainState
 from autotunenet.types import RatedRun, SharedRun, TrainingRun
 
@@ -44,14 +45,15 @@ class Agreed(NamedTuple):
     """What all processes take a step with.
 
     Attributes:
-        loss: Mean over the processes that take the step themselves; not finite where one of theirs is not.
+        loss: Mean over the processes that take the step themselves; not finite where one of theirs is not. Where one
+            process trains alone it may be on its way.
         batch: This process's own; None where one of them has given none.
         metric: Mean of what `observe` was told since the last step, in one process or more; None: nothing.
         took_step: Whether one of the processes that take the step themselves has seen its optimizer step; None: no, but
             it may have.
     """
 
-    loss: float
+    loss: Loss
     batch: Any
     metric: float | None
     took_step: bool | None
@@ -96,7 +98,7 @@ class Agreement(PlainState):
         """Whether there are other processes."""
         return self._shared is not None
 
-    def on_step(self, loss: float | None, batch: Any, step: int, took_step: bool | None = True) -> Agreed:
+    def on_step(self, loss: Loss | None, batch: Any, step: int, took_step: bool | None = True) -> Agreed:
         """Exchange what is known of a step. Every process has to call it.
 
         Args:
@@ -117,7 +119,7 @@ class Agreement(PlainState):
         values, rated = self._run.get_hyperparams(), self._rated
         topic = Topic.STEP if loss is not None else Topic.FOLLOW
         numbers = (
-            math.nan if loss is None else loss,
+            math.nan if loss is None else value_of(loss),
             batch is not None,
             metric is not None,
             math.nan if metric is None else metric,

@@ -73,18 +73,18 @@ def check_parts(initial: Hyperparams, space: SearchSpace, controller: Controller
         )
 
 
-def check_counts(**counts: int) -> None:
-    """Refuse what is no whole number above 0.
+def check_counts(*, least: int = 1, **counts: int) -> None:
+    """Refuse what is no whole number from `least` on.
 
     Raises:
         TypeError: If one is no integer.
-        ValueError: If one is below 1.
+        ValueError: If one is below `least`.
     """
     for name, value in counts.items():
         if not isinstance(value, int) or isinstance(value, bool):
             raise TypeError(f"{name} must be a whole number, got {value!r}")
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1, got {value}")
+        if value < least:
+            raise ValueError(f"{name} must be at least {least}, got {value}")
 
 
 def as_space(space: Any) -> SearchSpace:

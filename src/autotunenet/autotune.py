@@ -39,6 +39,7 @@ def AutoTuneNet(  # noqa: N802 - the product's name
     extras: Sequence[Stateful] = (),
     modulate: bool | None = None,
     process_group: Any = "auto",
+    snapshots_in_host_memory: bool = False,
     **options: Any,
 ) -> Tuner:
     """Return a tuner for a plain PyTorch training, with the defaults.
@@ -69,6 +70,7 @@ def AutoTuneNet(  # noqa: N802 - the product's name
             `torch.distributed.ProcessGroup`, or None for a tuner of its own in each. ``"auto"``: those of
             DistributedDataParallel, which may lie inside the model or around it, or all that its parameters are sharded
             over.
+        snapshots_in_host_memory: As in `TorchRun`: for a model that does not fit twice into its device.
         **options: Of `make_tuner`.
 
     Raises:
@@ -96,7 +98,15 @@ def AutoTuneNet(  # noqa: N802 - the product's name
 
     _refuse_second(members_of(model, optimizer))
     named = ("lr",) if space is None else arguments.as_space(space)
-    run = TorchRun(model, optimizer, names=named, extras=extras, modulate=modulate, process_group=process_group)
+    run = TorchRun(
+        model,
+        optimizer,
+        names=named,
+        extras=extras,
+        modulate=modulate,
+        process_group=process_group,
+        snapshots_in_host_memory=snapshots_in_host_memory,
+    )
     try:
         tuner = make_tuner(run, AroundUsersLr(run) if space is None else space, total_steps, **options)
     except BaseException:

@@ -153,10 +153,10 @@ class Recovery(PlainState):
     def _note(self, loss: float, health: Health) -> None:
         self._scale = self._scale or (abs(loss) if math.isfinite(loss) else 0.0)
         if health is Health.STABLE:
-            self._recent = [*self._recent, loss][-_MEMORY:]
+            _remember(self._recent, loss)
             self._rise, self._has_broken_data = [], False
         else:
-            self._rise = [*self._rise, loss][-_MEMORY:]
+            _remember(self._rise, loss)
         if self._just_restored:
             # This loss was computed on exactly the restored state. If that is bad already, the state is not to blame.
             self._num_futile_in_row = 0 if health is Health.STABLE else self._num_futile_in_row + 1
@@ -382,3 +382,9 @@ class Recovery(PlainState):
                 self._trial.load_state_dict(before[1])
             raise
         super().load_state_dict(own)
+
+
+def _remember(losses: list[float], loss: float) -> None:
+    """Add the newest, and drop the oldest of more than are needed; in place, for it is done at every step."""
+    losses.append(loss)
+    del losses[:-_MEMORY]

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import copy
 import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -180,6 +183,44 @@ class SnapshotBuffer:
             if snapshot.buffers is not None and isinstance(self._run, CheckingRun):
                 self._run.check_buffers(snapshot.buffers)
         self._spares, self._slots = [], slots
+
+
+class SnapshotBudget:
+    """Says when another snapshot can be afforded: a share of the time goes into them, and no more.
+
+    Times are the host's. On an accelerator copies within its memory go on while the host does, and cost it nothing.
+
+    Args:
+        share: Of the time, above 0 and at most 1; None: as much as it takes.
+
+    Raises:
+        ValueError: If `share` is out of its range.
+
+    >>> budget = SnapshotBudget(0.01)
+    >>> with budget.spent():
+    ...     time.sleep(0.01)  # a copy; the next one can be afforded a second later
+    >>> budget.is_kept
+    False
+    """
+
+    def __init__(self, share: float | None) -> None:
+        if share is not None and not 0 < share <= 1:
+            raise ValueError(f"snapshot_budget must lie in (0, 1], a share of the time, or be None; got {share}")
+        self._share = share
+        self._seconds, self._since = 0.0, time.perf_counter()  # of the last copy, and when it had ended
+
+    @contextmanager
+    def spent(self) -> Iterator[None]:
+        """Copy in here."""
+        began = time.perf_counter()
+        yield
+        self._since = time.perf_counter()
+        self._seconds = self._since - began
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether there has been enough time since the last copy for another one like it."""
+        return self._share is None or self._seconds <= self._share * (time.perf_counter() - self._since)
 
 
 def _snapshot(slot: str, saved: dict[str, Any]) -> Snapshot:

@@ -23,6 +23,7 @@ from autotunenet.attribution import Attribution
 from autotunenet.control import Control
 from autotunenet.controllers import Controller
 from autotunenet.guards import Guard, chain, max_delta, within
+from autotunenet.late_losses import LateLosses, Loss
 from autotunenet.launch import Launch
 from autotunenet.launching import Launching
 from autotunenet.monitors import Monitor, default_monitor
@@ -40,6 +41,7 @@ from autotunenet.types import (
     ClosableRun,
     Decision,
     Health,
+    LateRun,
     Observation,
     Outcome,
     Stateful,
@@ -73,6 +75,9 @@ class Tuner(Viewed, PlainState):
         mode: ``"min"`` or ``"max"``: which way the metric given to `observe` is better. Controllers always see "lower
             is better"; for ``"max"`` the sign is turned.
         snapshot_every: Healthy optimizer steps between two snapshots, at least 1.
+        snapshot_budget: Share of the time that snapshots may take, in (0, 1], say 0.01: where copies are slow and steps
+            are fast, more steps than `snapshot_every` lie between two. The clock then has a say in how far a rollback
+            goes, so that two runs need not be the same. None: as much as it takes.
         proof_steps: Healthy steps after a snapshot, with no alarm among them, that make it good, at least 1.
         max_futile: Rollbacks in a row whose restored state gave a bad loss at once, before any update. After so many,
             at least 1, the world has changed and not the weights: the tuner stays, and judges from the new level. A
@@ -87,6 +92,8 @@ class Tuner(Viewed, PlainState):
         accumulation: Whether calls of `step` with no optimizer step between them count as one step, with their mean
             loss, where the run sees optimizer steps: batches of which each adds to the gradient, and steps that a
             gradient scaler has skipped. False: every call is a step.
+        lag: Steps, at least 0, that a loss on an accelerator is judged late, so that the host need not wait for it.
+            Waited for are those of a launch and of a trial, and where several processes train together.
         history_size: Decisions that `history` remembers; older ones are dropped.
         sinks: Where numbers and decisions go besides, for example an `autotunenet.sinks.Sink` of your own.
 
@@ -129,6 +136,7 @@ class Tuner(Viewed, PlainState):
         backoff: float = 0.5,
         mode: Literal["min", "max"] = "min",
         snapshot_every: int = 50,
+        snapshot_budget: float | None = None,
         proof_steps: int = 10,
         max_futile: int = 2,
         max_rollbacks: int = 8,
@@ -136,6 +144,7 @@ class Tuner(Viewed, PlainState):
         replay: Replay | None = None,
         launch: Launch | None = None,
         accumulation: bool = False,
+        lag: int = 2,
         history_size: int = 100_000,
         sinks: Sequence[Sink] = (),
     ) -> None:
@@ -151,17 +160,28 @@ class Tuner(Viewed, PlainState):
             max_rollbacks=max_rollbacks,
             history_size=history_size,
         )
+        arguments.check_counts(least=0, lag=lag)
         initial = run.get_hyperparams()
         arguments.check_parts(initial, space, controller)
         self.history: deque[Decision] = deque(maxlen=history_size)
         self._reporter = Reporter(run, sinks)
-        self._step_losses = StepLosses(run if accumulation else None)
+        self._late = LateLosses(lag)
+        self._step_losses = StepLosses(run if accumulation else None, lag)
         self._agreement = Agreement(run)
+        self._sender = run if lag and isinstance(run, LateRun) and not self._agreement.is_needed else None
         self._run, self._space, self._mode = run, space, mode
         guard = chain(max_delta(0.5), within(space)) if guard is None else guard
         self._control = Control(run, space, controller, guard, interval)
         snapshots = SnapshotBuffer(run) if snapshots is None else snapshots
-        self._way_back = WayBack(run, space, snapshots, snapshot_every=snapshot_every, proof_steps=proof_steps)
+        self._way_back = WayBack(
+            run,
+            space,
+            snapshots,
+            snapshot_every=snapshot_every,
+            proof_steps=proof_steps,
+            budget=snapshot_budget,
+            late=self._late,
+        )
         self._recovery = Recovery(
             run,
             self._way_back,
@@ -222,7 +242,7 @@ class Tuner(Viewed, PlainState):
             TypeError: If `loss` is no number and holds none; nothing is counted then.
             RuntimeError: If the tuner is closed, or if the processes have come apart.
         """
-        return self._meet(arguments.as_float(loss, "loss"), batch)
+        return self._meet(self._read(loss), batch)
 
     def follow(self) -> Decision | None:
         """Take note of an optimizer step that other processes take and this one does not, for it has no batches left.
@@ -232,22 +252,34 @@ class Tuner(Viewed, PlainState):
         """
         return self._meet(None, None)
 
-    def _meet(self, loss: float | None, batch: Any) -> Decision | None:
+    def _read(self, loss: SupportsFloat) -> Loss:
+        """Return a loss; send for one that lies on an accelerator, where nobody needs it now."""
+        pending = None if self._sender is None or self._is_busy() else self._sender.send_for(loss)
+        return arguments.as_float(loss, "loss") if pending is None else pending
+
+    def _meet(self, loss: Loss | None, batch: Any) -> Decision | None:
         """Agree with the other processes, where there are any, on what has happened; then act on it."""
         if self._is_closed:
             why = f": {self._why_closed}" if self._why_closed else "; make another one to go on tuning"
             raise RuntimeError(f"this tuner is closed{why}")
-        batch = batch if self.wants_batches else None
+        may_replay = self.wants_batches
+        batch = batch if may_replay else None
         agreed = self._agreement.on_step(loss, batch, self._num_steps, self._step_losses.took_step())
         earlier = None if agreed.metric is None else self._hear(agreed.metric)  # it was measured before this step
         told = self._step_losses.take(agreed.loss, agreed.batch, agreed.took_step)
         decision = self._take(*told) if told else None
-        self._step_losses.took_step()  # those of a replay were the tuner's own
+        if may_replay:
+            self._step_losses.took_step()  # those of a replay were the tuner's own
         return decision or earlier
 
-    def _take(self, value: float, batch: Any) -> Decision | None:
+    def _take(self, loss: Loss, batch: Any) -> Decision | None:
         self._num_steps += 1
         self._way_back.advance(batch)
+        value = self._late.hear(loss, at_once=self._is_busy())
+        return None if value is None else self._judge(value, batch)
+
+    def _judge(self, value: float, batch: Any) -> Decision | None:
+        """See what the loss says of the run, and do what there is to do; it may be that of a few steps before."""
         if self._launching and not self._launching.launch.is_done:
             return self._go_on_launching(self._launching, value)
         health, outcome = self._recovery.watch(value, self._num_steps, self._applied, batch)
@@ -436,6 +468,7 @@ class Tuner(Viewed, PlainState):
             "controller": self._control.controller,
             "reporter": self._reporter,
             "step_losses": self._step_losses,
+            "late": self._late,
             "agreement": self._agreement,
         }
         if self._launching:

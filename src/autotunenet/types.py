@@ -233,6 +233,24 @@ class SteppingRun(Protocol):
 
 
 @runtime_checkable
+class PendingNumber(Protocol):
+    """A number on its way from an accelerator."""
+
+    def value(self) -> float:
+        """Return it; waits until it has arrived."""
+        ...
+
+
+@runtime_checkable
+class LateRun(Protocol):
+    """A run whose losses may lie on an accelerator, where the host would wait for one that it reads at once."""
+
+    def send_for(self, loss: Any) -> PendingNumber | None:
+        """Fetch a loss without waiting for it; None for one that can be read at once."""
+        ...
+
+
+@runtime_checkable
 class ClosableRun(Protocol):
     """A run that holds something, hooks say, until it is closed."""
 

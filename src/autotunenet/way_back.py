@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from autotunenet.late_losses import LateLosses
 from autotunenet.launch import Move
-from autotunenet.snapshots import Snapshot, SnapshotBuffer
+from autotunenet.snapshots import Snapshot, SnapshotBudget, SnapshotBuffer
 from autotunenet.space import SearchSpace
 from autotunenet.state import PlainState, check_keys
 from autotunenet.types import Health, Hyperparams, TrainingRun
@@ -32,20 +33,33 @@ class WayBack(PlainState):
         snapshots: Where states are kept.
         snapshot_every: Optimizer steps between two snapshots, at least 1.
         proof_steps: Healthy steps after a snapshot that make it good, at least 1.
+        budget: Share of the time that snapshots may take, in (0, 1]; None: as much as it takes.
+        late: Losses that are on their way. Those from before a snapshot neither prove it nor are they heard after a
+            return. None: there are none.
     """
 
-    state_names = ("age", "_num_settled", "_last_snapshot_step", "_proof_losses")
+    state_names = ("age", "_num_settled", "_last_snapshot_step", "_proof_losses", "_num_before")
 
     def __init__(
-        self, run: TrainingRun, space: SearchSpace, snapshots: SnapshotBuffer, *, snapshot_every: int, proof_steps: int
+        self,
+        run: TrainingRun,
+        space: SearchSpace,
+        snapshots: SnapshotBuffer,
+        *,
+        snapshot_every: int,
+        proof_steps: int,
+        budget: float | None = None,
+        late: LateLosses | None = None,
     ) -> None:
-        self.snapshots = snapshots
+        self.snapshots, self._late = snapshots, LateLosses(0) if late is None else late
         self._run, self._space = run, space
         self._snapshot_every, self._proof_steps = snapshot_every, proof_steps
+        self._budget = SnapshotBudget(budget)
         self.age = 0  # steps that have made the live state
         self._num_settled = 0  # steps known to be thrown away
         self._last_snapshot_step = 0
         self._proof_losses: list[float] = []  # since the candidate was captured
+        self._num_before = 0  # losses still to be heard that came before the candidate
         self.is_replaying = False  # whether a stored batch is being trained on just now
         self._batches: list[Any] = []  # that have made the live state out of the good one
         self._batches_aside: dict[str, list[Any]] = {}  # the same for states in slots
@@ -74,31 +88,35 @@ class WayBack(PlainState):
             applied: What the tuner had put in force. What somebody else put in force has not been judged; a state under
                 it is not stored as good.
         """
+        is_after, self._num_before = self._num_before == 0, max(0, self._num_before - 1)
         if health is Health.UNSTABLE:
             self.drop_candidate()
         elif health is Health.SUSPECT:
             # Neither proof nor disproof: a wrecked state gives nothing but these, and soon an alarm. A healthy one
             # gives them now and then, and would hardly ever be stored if each of them counted against it.
             pass
-        elif self.snapshots.candidate:
+        elif self.snapshots.candidate and is_after:
             self._proof_losses.append(loss)
             # The very first state is the user's own, and there is nothing else to go back to: one loss is proof enough.
             if len(self._proof_losses) >= (self._proof_steps if self.snapshots.good else 1):
                 self._commit(sum(self._proof_losses) / len(self._proof_losses))
                 return True
-        elif self.is_due(step) and self._run.get_hyperparams() == applied:
+        elif not self.snapshots.candidate and self.is_due(step) and self._run.get_hyperparams() == applied:
             self.capture(step)
         return False
 
     def is_due(self, step: int) -> bool:
         """Whether it is time for another candidate."""
-        return self.snapshots.scope != "none" and step - self._last_snapshot_step >= self._snapshot_every
+        is_time = step - self._last_snapshot_step >= self._snapshot_every
+        return is_time and self.snapshots.scope != "none" and self._budget.is_kept
 
     def capture(self, step: int, slot: str = CANDIDATE) -> None:
         """Take the live state as the candidate, or set it aside in another slot."""
-        self.snapshots.capture(step, slot, age=self.age)
+        with self._budget.spent():
+            self.snapshots.capture(step, slot, age=self.age)
         if slot == CANDIDATE:
             self._last_snapshot_step, self._proof_losses = step, []
+            self._num_before = self._late.num_waiting
         elif slot in (SUSPECT, TWIN):
             self._batches_aside[slot] = list(self._batches)
 
@@ -129,6 +147,7 @@ class WayBack(PlainState):
     def restore(self, step: int, slot: str = GOOD) -> Snapshot:
         """Put a state back in place of the live one; it is some time until the next snapshot."""
         snapshot = self.snapshots.restore() if slot == GOOD else self.snapshots.restore_from(slot)
+        self._late.clear()  # they came from the state that is left here
         if self.snapshots.scope == "full":
             self.age, self._batches = snapshot.age, list(self._batches_aside.get(slot, []))
         self._last_snapshot_step = step

@@ -4,7 +4,7 @@ import copy
 import math
 
 import pytest
-from doubles import NumberRun
+from doubles import NumberRun, new_tuner
 
 from autotunenet.snapshots import SCOPES, SnapshotBuffer
 
@@ -168,3 +168,46 @@ def test_the_state_of_another_run_is_refused_by_a_run_that_can_tell(run):
     commit(heavy, run, 3.0)
     light.load_state_dict(heavy.state_dict())
     assert light.restore().buffers == {"weight": [3.0]}
+
+
+# -- what they may cost ----------------------------------------------------------------------------------------------
+
+
+class Clock:
+    def __init__(self, monkeypatch):
+        self.now = 0.0
+        monkeypatch.setattr("autotunenet.snapshots.time.perf_counter", lambda: self.now)
+
+
+def test_a_budget_lets_copies_take_a_share_of_the_time_and_no_more(monkeypatch):
+    clock = Clock(monkeypatch)
+
+    class SlowRun(NumberRun):
+        def copy_into(self, buffers):
+            clock.now += 2.0
+            return super().copy_into(buffers)
+
+    run = SlowRun()
+    tuner, _ = new_tuner(run=run, snapshot_every=5, proof_steps=1, snapshot_budget=0.01)
+    taken = []
+    for step in range(1, 1001):
+        clock.now += 1.0
+        before = tuner._way_back._last_snapshot_step
+        tuner.step(1.0)
+        taken += [step] if tuner._way_back._last_snapshot_step != before else []
+    assert taken == [200, 400, 600, 800, 1000]  # two seconds each, in two hundred
+
+
+def test_without_a_budget_the_clock_has_no_say(monkeypatch):
+    clock = Clock(monkeypatch)
+    tuner, _ = new_tuner(snapshot_every=5, proof_steps=1)
+    for _ in range(12):
+        clock.now -= 100.0
+        tuner.step(1.0)
+    assert tuner._snapshots.good.step == 10 or tuner._snapshots.candidate.step == 10
+
+
+@pytest.mark.parametrize("share", [0, -0.1, 1.5, math.nan])
+def test_a_budget_is_a_share(share):
+    with pytest.raises(ValueError, match=r"snapshot_budget must lie in \(0, 1\]"):
+        new_tuner(snapshot_budget=share)

@@ -19,9 +19,13 @@ class TreeCopier:
     """Collects the tensor copies of whole trees, then runs them at once.
 
     A tree is nested dicts, lists and tuples of tensors and plain values.
+
+    Args:
+        in_host_memory: Whether tensors that are new lie in the host's memory, pinned where the source is on a GPU.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, in_host_memory: bool = False) -> None:
+        self._in_host_memory = in_host_memory
         self._sources: list[Tensor] = []
         self._targets: list[Tensor] = []
 
@@ -37,7 +41,7 @@ class TreeCopier:
     def _copy(self, source: Any, target: Any) -> Any:
         if isinstance(source, Tensor):
             if not _fits(source, target):
-                return source.detach().clone()
+                return self._new(source)
             self._sources.append(local(source))
             self._targets.append(local(target))
             return target
@@ -49,6 +53,12 @@ class TreeCopier:
             pairs = zip_longest(source, places[: len(source)])
             return type(source)([self._copy(value, place) for value, place in pairs])
         return copy.deepcopy(source)
+
+    def _new(self, source: Tensor) -> Tensor:
+        if not self._in_host_memory or source.device.type == "cpu" or hasattr(source, "placements"):
+            return source.detach().clone()
+        target = torch.empty_like(source, device="cpu", pin_memory=source.is_cuda)
+        return target.copy_(source.detach())
 
     @torch.no_grad()
     def run(self) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -20,8 +22,28 @@ def is_beta(group: ParamGroup, name: str) -> bool:
 
 
 def read(group: ParamGroup, name: str) -> float:
-    """Return the value now in the group. A tensor on an accelerator is waited for."""
-    return float(group["betas"][0] if is_beta(group, name) else group[name])
+    """Return the value now in the group, as `number` does."""
+    return number(group["betas"][0] if is_beta(group, name) else group[name])
+
+
+_READ: weakref.WeakKeyDictionary[Tensor, tuple[int, float]] = weakref.WeakKeyDictionary()
+"""By tensor on an accelerator: how often it had been written when it was read last, and what it held."""
+
+
+def number(value: Any) -> float:
+    """Return a value as a float. A tensor on an accelerator is waited for, unless nobody has written it since."""
+    if not isinstance(value, Tensor) or not is_far(value):
+        return float(value)
+    version, known = _READ.get(value, (-1, 0.0))
+    if version != value._version:
+        known = float(value)
+        _READ[value] = value._version, known
+    return known
+
+
+def is_far(tensor: Tensor) -> bool:
+    """Whether reading a number out of a tensor makes the host wait."""
+    return tensor.device.type != "cpu"
 
 
 def write(group: ParamGroup, name: str, value: float) -> None:
@@ -30,6 +52,8 @@ def write(group: ParamGroup, name: str, value: float) -> None:
     old = group["betas"][0] if beta else group[name]
     if type(old) is not float and isinstance(old, Tensor):
         old.fill_(value)
+        if is_far(old):  # what it holds now is known without asking
+            _READ[old] = old._version, float(torch.tensor(value, dtype=old.dtype))
     elif beta:
         group["betas"] = type(group["betas"])((value, *group["betas"][1:]))
     else:
@@ -38,7 +62,7 @@ def write(group: ParamGroup, name: str, value: float) -> None:
 
 def base_value(group: ParamGroup, name: str) -> float:
     """Return what the user gave: a scheduler that warms up has already scaled lr down, perhaps to zero."""
-    return float(group["initial_lr"]) if name == "lr" and "initial_lr" in group else read(group, name)
+    return number(group["initial_lr"]) if name == "lr" and "initial_lr" in group else read(group, name)
 
 
 def first_positive(values: Sequence[float]) -> int:

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
-from autotunenet.adapters._groups import ParamGroup, base_value, first_positive, is_beta, ratio, read, scaled
+from autotunenet.adapters._groups import ParamGroup, base_value, first_positive, is_beta, number, ratio, read, scaled
 from autotunenet.adapters._optimizers import BASES, Optimizers, hooked
 from autotunenet.state import check_keys
 
@@ -157,7 +157,7 @@ class Modulation:
 
     def _live_base(self, name: str, group: ParamGroup, known: float | None) -> float:
         if BASES[name] in group:
-            return float(group[BASES[name]])
+            return number(group[BASES[name]])
         return base_value(group, name) if known is None else known
 
     def _is_overridden(self, name: str) -> bool:

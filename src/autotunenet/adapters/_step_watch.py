@@ -47,8 +47,9 @@ class StepWatch:
     def has_stepped(self) -> bool:
         """Whether there was a step since `took_step` was last called."""
         note = self._note
-        note.has_stepped |= any(float(found_inf) == 0 for found_inf in note.found_infs)
-        note.found_infs.clear()
+        if note.found_infs:
+            note.has_stepped |= any(float(found_inf) == 0 for found_inf in note.found_infs)
+            note.found_infs.clear()
         return note.has_stepped
 
     def go_on(self, has_stepped: bool, has_ever_stepped: bool) -> None:
@@ -66,8 +67,11 @@ class StepWatch:
         self.has_ever_stepped |= has_stepped
         if self._note.is_compiled:
             self._warn_of_float_lr()
-        if self._finalizer is None or any(group.get("capturable") for group in self._optimizers.groups):
+        if self._finalizer is None:
             return None
+        for group in self._optimizers.groups:  # no generator: this runs after every step of the training
+            if group.get("capturable"):
+                return None
         if not self.has_ever_stepped:
             before, self._version = self._version, self._live_version()
             return None if before != self._version else False

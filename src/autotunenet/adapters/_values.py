@@ -15,6 +15,7 @@ from autotunenet.adapters._groups import (
     check_entry,
     first_positive,
     is_beta,
+    number,
     ratio,
     read,
     scaled,
@@ -70,7 +71,7 @@ class GroupValues:
         return self._users_lrs[first_positive(self._users_lrs)] if self._users_lrs else math.nan
 
     def get_hyperparams(self) -> dict[str, float]:
-        """Read the values now in force. A tensor on an accelerator is waited for."""
+        """Read the values now in force. A tensor on an accelerator is waited for where somebody else has written it."""
         if self._unclaimed:
             self._look_around()
         groups = self._groups
@@ -80,7 +81,7 @@ class GroupValues:
                 values[name] = modulation.get(name)
             else:
                 value = groups[index]["betas"][0] if beta else groups[index][name]
-                values[name] = value if type(value) is float else float(value)
+                values[name] = value if type(value) is float else number(value)
         return values
 
     def set_hyperparams(self, hyperparams: Hyperparams) -> None:
@@ -105,7 +106,7 @@ class GroupValues:
                 continue
             old = groups[index]["betas"][0] if beta else groups[index][name]
             # Groups whose values are as they should be keep their exact bits.
-            if (old if type(old) is float else float(old)) != value:
+            if (old if type(old) is float else number(old)) != value:
                 self._write(name, value)
 
     def took_step(self) -> bool | None:

@@ -17,6 +17,7 @@ from autotunenet.adapters._copying import (
     restore_shared,
     restore_state,
 )
+from autotunenet.adapters._late import PendingLoss, send_for
 from autotunenet.adapters._optimizers import members_of
 from autotunenet.adapters._ranks import ranks_of
 from autotunenet.adapters._values import GroupValues
@@ -74,6 +75,8 @@ class TorchRun(GroupValues):
             taken over. True without any scheduler: the groups keep your lr and only steps see the tuned one. False:
             values are always written into the groups.
         process_group: Which processes train the model together, as in `autotunenet.AutoTuneNet`.
+        snapshots_in_host_memory: Whether snapshots lie there and not beside the weights, for a model that does not fit
+            twice into its device. The host waits for the copies then. Shards of a DTensor stay where they are.
 
     Raises:
         ValueError: If a group has no entry for one of the names, or if lr has to be modulated and cannot be: the
@@ -108,7 +111,9 @@ class TorchRun(GroupValues):
         modulate: bool | None = None,
         *,
         process_group: Any = "auto",
+        snapshots_in_host_memory: bool = False,
     ) -> None:
+        self._in_host_memory = snapshots_in_host_memory
         self.optimizers = members_of(model, optimizer)
         self.model = model
         params = [param for member in self.optimizers for group in member.param_groups for param in group["params"]]
@@ -151,6 +156,10 @@ class TorchRun(GroupValues):
         others = {id(param): "a parameter outside of the model" for param in self.params()}
         return {**others, **{id(param): name for name, param in self.model.named_parameters()}}
 
+    def send_for(self, loss: Any) -> PendingLoss | None:
+        """Fetch a loss that lies on a GPU without waiting for it; None: it can be read at once."""
+        return send_for(loss)
+
     # -- snapshots ---------------------------------------------------------------------------------------------------
 
     def copy_into(self, buffers: dict[str, Any] | None) -> dict[str, Any]:
@@ -165,7 +174,7 @@ class TorchRun(GroupValues):
         Raises:
             ValueError: If parameters or buffers of the model have no values yet.
         """
-        copier = TreeCopier()
+        copier = TreeCopier(in_host_memory=self._in_host_memory)
         copied = copier.copy(self._tree(), buffers)
         copier.run()
         return {

@@ -77,7 +77,9 @@ class ChangePoint(Monitor):
 
     def update(self, loss: float, step: int) -> Health:
         """Judge one step."""
-        x = self._to_scale(loss)
+        if not self._unit or loss < 0:
+            self._choose_scale(loss)
+        x = math.asinh(loss / self._unit) if self._unit else loss
         rise = self._learn(x) if math.isfinite(x) else self.cap
         total = self._sum + (rise if rise < self.cap else self.cap) - self.slack
         if total <= 0:
@@ -92,19 +94,19 @@ class ChangePoint(Monitor):
     def reset(self, loss: float) -> None:
         """Re-anchor at `loss`. Mean and spread stay where they agree with it, else they are learnt anew from there."""
         self._sum = 0.0
-        x = self._to_scale(loss)
+        if not self._unit or loss < 0:
+            self._choose_scale(loss)
+        x = math.asinh(loss / self._unit) if self._unit else loss
         if self._num < self.min_count or not abs(x - self._mean) <= self.cap * self._sigma():
             self._num, self._mean, self._variance = (1, x, 0.0) if math.isfinite(x) else (0, 0.0, 0.0)
 
-    def _to_scale(self, loss: float) -> float:
-        if (not self._unit or (loss < 0 and not self._is_signed)) and math.isfinite(loss):
-            self._choose_scale(loss)
-        return math.asinh(loss / self._unit) if self._unit else loss
-
     def _choose_scale(self, loss: float) -> None:
+        """Take the scale from the first loss, and another one from the first that is negative."""
+        if not math.isfinite(loss):
+            return
         if self._unit == 0.0:
             self._unit = self.resolution * abs(loss)
-        if loss < 0:
+        if loss < 0 and not self._is_signed:
             self._is_signed = True
             self._unit /= self.resolution
             self._num, self._mean, self._variance = 0, 0.0, 0.0  # they were of another scale

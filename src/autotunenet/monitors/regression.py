@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from itertools import accumulate
+from typing import Any
 
 from autotunenet.monitors.base import Monitor
 from autotunenet.types import Health
@@ -13,6 +14,9 @@ _SMOOTHING = 32
 
 _CAP = 4.0
 """Usual differences of two losses that a single one counts for at most."""
+
+_SIGMAS = 0.5 * math.sqrt(math.pi)
+"""Standard deviations of normal noise in the mean absolute difference of two of its values."""
 
 
 class Regression(Monitor):
@@ -92,13 +96,18 @@ class Regression(Monitor):
         self._num_steps = 0  # from one such to the next, counted up to `_SMOOTHING`
         self._step_size = 0.0  # their mean magnitude
         self._noise = 0.0  # standard deviation of single losses at the reference
+        self._limit = math.inf  # a breach lies above it; follows from the rest of the state
+
+    # Few calls and no work that the last step has done already: this runs after every step of the training, with cold
+    # caches, where each call costs several times what it costs in a loop of its own.
 
     def update(self, loss: float, step: int) -> Health:
         """Judge one step."""
         cooling = self._cooldown_left > 0
         self._cooldown_left -= cooling
-        is_breach = self._is_breach(loss)
-        if math.isfinite(loss):
+        is_finite = math.isfinite(loss)
+        is_breach = not is_finite or loss > self._limit
+        if is_finite:
             self._note(loss)
         if is_breach:
             self._num_breaches += 1
@@ -117,45 +126,51 @@ class Regression(Monitor):
         self._cooldown_left = self.cooldown
         # The noise of another level is another one, but better than none.
         self._last, self._num_steps = math.nan, min(self._num_steps, _SMOOTHING // 4)
+        self._find_limit()
 
-    def _is_breach(self, loss: float) -> bool:
-        if not math.isfinite(loss):
-            return True
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a saved state. Raises ValueError for one that is not of this class; nothing is loaded then."""
+        super().load_state_dict(state_dict)
+        self._find_limit()
+
+    def _find_limit(self) -> None:
         if self._reference is None or not self._scale:
-            return False
+            self._limit = math.inf
+            return
         atol = 0.05 * self._scale if self.atol is None else self.atol
         margin = max(self.rtol * abs(self._reference) + atol, self.num_sigmas * self._noise)
-        return loss > self._reference + margin
+        self._limit = self._reference + margin
 
     def _note(self, loss: float) -> None:
         """Average how far a loss lies from the one before; a jump counts for no more than a few usual ones."""
         if math.isfinite(self._last):
             step = min(abs(loss - self._last), max(_CAP * self._step_size, 0.05 * self._scale))
-            self._num_steps = min(self._num_steps + 1, _SMOOTHING)
+            if self._num_steps < _SMOOTHING:
+                self._num_steps += 1
             self._step_size += (step - self._step_size) / self._num_steps
             if self._num_steps < _SMOOTHING:
-                self._noise = 0.5 * math.sqrt(math.pi) * self._step_size
+                self._noise = _SIGMAS * self._step_size
+                self._find_limit()
         self._last = loss
 
     def _learn(self, loss: float) -> None:
-        mean = self._push(loss)
+        """Take a loss into the level, and the level for the reference where it is lower."""
+        # Two halves as in `RecentLosses`: nothing is ever subtracted, so a huge loss leaves no rounding behind.
+        older, newer = self._older_sums, self._newer
+        newer.append(loss)
+        self._newer_sum += loss
+        if older:
+            older.pop()
+        mean = math.inf
+        if len(older) + len(newer) >= self.window:
+            mean = ((older[-1] if older else 0.0) + self._newer_sum) / self.window
+            if not older:
+                self._older_sums, self._newer, self._newer_sum = list(accumulate(reversed(newer))), [], 0.0
         if self._scale == 0.0 or self._reference is None:  # nothing but zeros so far: no level to compare with
             self._scale = self._scale or abs(loss)
             self._reference = loss
+            self._find_limit()
         elif mean < self._reference:
             self._reference = mean
-            self._noise = 0.5 * math.sqrt(math.pi) * self._step_size
-
-    def _push(self, loss: float) -> float:
-        """Return the mean over the last `window` losses, infinity where there are fewer."""
-        # Two halves as in `RecentLosses`: nothing is ever subtracted, so a huge loss leaves no rounding behind.
-        self._newer.append(loss)
-        self._newer_sum += loss
-        if self._older_sums:
-            self._older_sums.pop()
-        if len(self._older_sums) + len(self._newer) < self.window:
-            return math.inf
-        mean = ((self._older_sums[-1] if self._older_sums else 0.0) + self._newer_sum) / self.window
-        if not self._older_sums:
-            self._older_sums, self._newer, self._newer_sum = list(accumulate(reversed(self._newer))), [], 0.0
-        return mean
+            self._noise = _SIGMAS * self._step_size
+            self._find_limit()

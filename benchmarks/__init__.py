@@ -1,0 +1,1 @@
+"""What is measured beside the tests: speed, memory, and how good the searches and trainings are."""
