@@ -6,8 +6,9 @@ import signal
 import time
 from contextlib import contextmanager
 
-from autotunenet_bench.executors.cell import run_bench_cell
 from faults.diary import FINISHED, Writer
+
+from autotunenet_bench.executors.cell import run_bench_cell
 
 HOUR = 3600.0
 HOARD_BYTES = 1_500_000_000

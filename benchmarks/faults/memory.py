@@ -1,8 +1,9 @@
 """Cells that take more memory than they may, and such as get none."""
 
-from autotunenet_bench.executors import Limits
 from faults.cells import MEMORY_LIMIT, hoarding_cell, hoarding_once_cell, starving_cell
 from faults.trial import MissedError
+
+from autotunenet_bench.executors import Limits
 
 
 def exceed_the_limit(trial):

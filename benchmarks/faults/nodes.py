@@ -3,9 +3,10 @@
 import logging
 import os
 
-from autotunenet_bench.executors.ray_tasks import OBJECT_STORE_BYTES
 from faults.processes import parent_of
 from faults.trial import MissedError
+
+from autotunenet_bench.executors.ray_tasks import OBJECT_STORE_BYTES
 
 NUM_NODES = 3
 FAST_HEALTH_CHECKS = {

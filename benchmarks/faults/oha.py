@@ -9,10 +9,11 @@ import subprocess
 import sys
 import time
 
-from autotunenet_bench.results import ResultStore
-from autotunenet_bench.results.claims import Claims
 from faults.tables import table_of
 from faults.trial import MissedError, Outcome, changed_in, finished_in
+
+from autotunenet_bench.results import ResultStore
+from autotunenet_bench.results.claims import Claims
 
 SETTINGS = (
     "tasks=[{name: digits_mlp, optimizer: adam, num_test: 360}, {name: digits_mlp, optimizer: sgd, num_test: 360}]",

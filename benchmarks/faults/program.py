@@ -5,12 +5,13 @@ import os
 import sys
 from pathlib import Path
 
+from faults.trial import NUM_WORKERS, RecordingExecutor, config
+
 from autotunenet.processes import Starter
 from autotunenet_bench.data import DataSource
 from autotunenet_bench.executors import make_executor
 from autotunenet_bench.executors.local import BENCH_MODULES
 from autotunenet_bench.suite import run_suite
-from faults.trial import NUM_WORKERS, RecordingExecutor, config
 
 
 def warm_up():

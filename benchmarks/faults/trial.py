@@ -10,6 +10,10 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
+from faults import cells, diary
+from faults.processes import kill_tree, wait_until
+from faults.tables import table_of
+
 from autotunenet.processes import Starter
 from autotunenet_bench.config import parse_config
 from autotunenet_bench.data import DataSource
@@ -17,9 +21,6 @@ from autotunenet_bench.executors import make_executor, run_cells
 from autotunenet_bench.results import ResultStore
 from autotunenet_bench.results.claims import Claims
 from autotunenet_bench.suite import make_plan, resolve, run_suite
-from faults import cells, diary
-from faults.processes import kill_tree, wait_until
-from faults.tables import table_of
 
 CONFIG = """
 tasks: [digits_mlp]
