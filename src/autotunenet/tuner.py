@@ -379,6 +379,10 @@ class Tuner(Viewed, PlainState):
         launching.end(reasons.interrupted_launch(foreign))
         return self._note_move(0, loss)
 
+    @property
+    def _interval(self) -> int | None:
+        return self._control.interval
+
     # -- one control step --------------------------------------------------------------------------------------------
 
     def _end_interval(self, loss: float) -> Decision:

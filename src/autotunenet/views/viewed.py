@@ -20,7 +20,6 @@ class Viewed:
     """The views of something with a history of decisions: `plot`, `to_frame`, and how a notebook shows it."""
 
     history: deque[Decision]
-    _interval: int | None
     _num_steps: int
 
     if TYPE_CHECKING:
@@ -29,6 +28,9 @@ class Viewed:
 
         @property
         def _phase(self) -> str: ...
+
+        @property
+        def _interval(self) -> int | None: ...
 
     def plot(self, validation: Sequence[tuple[int, float]] = (), *, title: str = "") -> Figure:
         """Draw the history: loss, tuned values, launch, discarded steps and verdicts, as `autotunenet.views.plot` says.
