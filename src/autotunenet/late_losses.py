@@ -46,7 +46,9 @@ class LateLosses(PlainState):
             loss: Of this step.
             at_once: Wait for this one, and leave out those before it.
         """
-        if at_once or (isinstance(loss, int | float) and not self._waiting):
+        if not self._waiting and isinstance(loss, float):
+            return loss
+        if at_once:
             self.clear()
             return value_of(loss)
         self._waiting.append(loss)

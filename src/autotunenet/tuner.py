@@ -242,7 +242,9 @@ class Tuner(Viewed, PlainState):
             TypeError: If `loss` is no number and holds none; nothing is counted then.
             RuntimeError: If the tuner is closed, or if the processes have come apart.
         """
-        return self._meet(self._read(loss), batch)
+        is_busy = self._is_busy()
+        pending = None if is_busy or self._sender is None else self._sender.send_for(loss)
+        return self._meet(arguments.as_float(loss, "loss") if pending is None else pending, batch, is_busy)
 
     def follow(self) -> Decision | None:
         """Take note of an optimizer step that other processes take and this one does not, for it has no batches left.
@@ -250,32 +252,30 @@ class Tuner(Viewed, PlainState):
         It counts here as there, and is decided on in the same way. `autotunenet.adapters.distributed.joinable` calls
         it. Returns and raises what `step` does.
         """
-        return self._meet(None, None)
+        return self._meet(None, None, self._is_busy())
 
-    def _read(self, loss: SupportsFloat) -> Loss:
-        """Return a loss; send for one that lies on an accelerator, where nobody needs it now."""
-        pending = None if self._sender is None or self._is_busy() else self._sender.send_for(loss)
-        return arguments.as_float(loss, "loss") if pending is None else pending
+    # What runs at every step makes few calls: caches are cold then, and each of them costs several times what it costs
+    # in a loop of its own.
 
-    def _meet(self, loss: Loss | None, batch: Any) -> Decision | None:
+    def _meet(self, loss: Loss | None, batch: Any, is_busy: bool) -> Decision | None:
         """Agree with the other processes, where there are any, on what has happened; then act on it."""
         if self._is_closed:
             why = f": {self._why_closed}" if self._why_closed else "; make another one to go on tuning"
             raise RuntimeError(f"this tuner is closed{why}")
-        may_replay = self.wants_batches
-        batch = batch if may_replay else None
-        agreed = self._agreement.on_step(loss, batch, self._num_steps, self._step_losses.took_step())
+        may_replay = self._recovery.wants_batches
+        took_step = self._step_losses.took_step()
+        agreed = self._agreement.on_step(loss, batch if may_replay else None, self._num_steps, took_step)
         earlier = None if agreed.metric is None else self._hear(agreed.metric)  # it was measured before this step
         told = self._step_losses.take(agreed.loss, agreed.batch, agreed.took_step)
-        decision = self._take(*told) if told else None
+        decision = self._take(*told, is_busy) if told else None
         if may_replay:
             self._step_losses.took_step()  # those of a replay were the tuner's own
         return decision or earlier
 
-    def _take(self, loss: Loss, batch: Any) -> Decision | None:
+    def _take(self, loss: Loss, batch: Any, is_busy: bool) -> Decision | None:
         self._num_steps += 1
         self._way_back.advance(batch)
-        value = self._late.hear(loss, at_once=self._is_busy())
+        value = self._late.hear(loss, at_once=is_busy)
         return None if value is None else self._judge(value, batch)
 
     def _judge(self, value: float, batch: Any) -> Decision | None:

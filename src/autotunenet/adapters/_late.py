@@ -35,5 +35,6 @@ def record_event(device: torch.device) -> Any:
 
 def send_for(loss: Any) -> PendingLoss | None:
     """Fetch a loss that lies on an accelerator; None: it does not, or is not one number."""
-    is_far = isinstance(loss, Tensor) and loss.device.type in _FAR and loss.numel() == 1
-    return PendingLoss(loss) if is_far else None
+    if not isinstance(loss, Tensor) or loss.is_cpu:  # at every step
+        return None
+    return PendingLoss(loss) if loss.device.type in _FAR and loss.numel() == 1 else None
