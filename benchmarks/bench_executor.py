@@ -53,7 +53,7 @@ def seconds_after_warm_up(name, specs, num_warm, num_workers, **options):
             **options,
         )
     executor.close()
-    assert not failures
+    assert not failures, failures[:3]
     return ends[-1] - ends[num_warm - 1]
 
 
@@ -89,4 +89,6 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    from bench_executor import main as run  # Ray's workers have another __main__, and would not find the cell there
+
+    run()

@@ -115,6 +115,8 @@ def _moves(decision: Decision) -> list[float]:
 def _moved(decision: Decision) -> list[str]:
     """Names of the hyperparameters that the decision moved."""
     before, after = decision.observation.hyperparams, decision.applied
+    if before == after:  # the usual case
+        return []
     return [name for name, value in before.items() if after.get(name, value) != value]
 
 

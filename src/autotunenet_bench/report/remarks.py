@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from autotunenet.types import is_finite
 from autotunenet_bench.report.aggregate import Group, Row
 from autotunenet_bench.results.trace import Trace
 from autotunenet_bench.statistics.claims import MIN_SEEDS
@@ -44,7 +43,9 @@ def remarks(row: Row) -> list[str]:
 
 def _refused(row: Row) -> str:
     """What a controller asked for in vain: values that are no finite numbers are never put in force."""
-    asked = [is_finite(decision.proposed) for run in (*row.finished, *row.unfinished) for decision in run.decisions]
+    runs = (*row.finished, *row.unfinished)
+    # No generators: a row may have tens of thousands of decisions, and three reports ask for it.
+    asked = [all(map(math.isfinite, decision.proposed.values())) for run in runs for decision in run.decisions]
     refused = asked.count(False)
     if not refused:
         return ""

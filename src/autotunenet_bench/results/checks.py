@@ -60,7 +60,13 @@ def _are_numbers(values: Any) -> bool:
 
 
 def _is_table(value: Any) -> bool:
-    return isinstance(value, dict) and all(map(_is_number, value.values()))
+    if not isinstance(value, dict):
+        return False
+    # A loop, and not all(...): most tables hold a float and nothing else, and there are millions of them.
+    for item in value.values():  # noqa: SIM110
+        if type(item) is not float and not _is_number(item):
+            return False
+    return True
 
 
 def _is_finite_table_or_nothing(value: Any) -> bool:
