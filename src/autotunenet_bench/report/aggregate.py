@@ -61,6 +61,8 @@ class Row:
         finished: The runs that came to their end, by seed. Only these enter `stats`.
         unfinished: The runs that did not: failed, interrupted or still going.
         stats: Every metric of `METRICS` over `finished`; but of those that only some tasks have, what these runs have.
+        num_asked: Decisions of all runs, finished or not.
+        num_refused: Those of them whose proposal was not finite, and so was never put in force.
         num_diverged: Finished runs with at least one divergence event, whether or not they recovered.
         differing: Keys of the spec, besides the seed, in which the runs of this row differ. Should be empty: runs that
             share a display name but not a configuration are no repetitions of each other.
@@ -70,6 +72,8 @@ class Row:
     finished: tuple[Trace, ...]
     unfinished: tuple[Trace, ...]
     stats: Mapping[str, Stat]
+    num_asked: int
+    num_refused: int
     num_diverged: int
     differing: tuple[str, ...]
 
@@ -150,12 +154,16 @@ def in_order(traces: Iterable[Trace]) -> list[Trace]:
 def _row(controller: str, runs: Sequence[Trace]) -> Row:
     finished = tuple(trace for trace in runs if trace.finished)
     summaries = [summarize(trace) for trace in finished]
+    # No generator: a row may have tens of thousands of decisions.
+    asked = [all(map(math.isfinite, decision.proposed.values())) for run in runs for decision in run.decisions]
     names = [name for name, metric in METRICS.items() if not metric.needs or any(map(metric.is_of, finished))]
     return Row(
         controller=controller,
         finished=finished,
         unfinished=tuple(trace for trace in runs if not trace.finished),
         stats={name: Stat(tuple(summary.get(name, math.nan) for summary in summaries)) for name in names},
+        num_asked=len(asked),
+        num_refused=asked.count(False),
         num_diverged=sum(summary["divergence_events"] > 0 for summary in summaries),
         differing=_differing_keys([trace.spec for trace in runs]),
     )

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
+import numpy as np
+
 from autotunenet_bench.report.aggregate import Group
 from autotunenet_bench.results.trace import Trace
 from autotunenet_bench.statistics import at_worst, mean_ranks
@@ -91,13 +93,16 @@ def _is_complete(group: Group, names: Sequence[str]) -> bool:
 
 def _costs(group: Group, metric: str) -> dict[str, float]:
     return {
-        row.controller: median(map(_cost, row.stats[metric].values, row.finished)) for row in group.rows if row.finished
+        row.controller: median(_costs_of(row.stats[metric].values, row.finished)) for row in group.rows if row.finished
     }
 
 
-def _cost(value: float, trace: Trace) -> float:
-    initial = trace.initial_val.get("loss", math.inf)
-    return float(at_worst(value, initial)) if math.isfinite(initial) else math.inf
+def _costs_of(values: Sequence[float], traces: Sequence[Trace]) -> list[float]:
+    """Return a loss for each run, infinite where it is not known what the run began with; all at once, for speed."""
+    initial = np.array([trace.initial_val.get("loss", math.inf) for trace in traces], dtype=float)
+    is_known = np.isfinite(initial)
+    costs: list[float] = np.where(is_known, at_worst(values, np.where(is_known, initial, 0.0)), math.inf).tolist()
+    return costs
 
 
 def _mean(values: Sequence[float]) -> float:

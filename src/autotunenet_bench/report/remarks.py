@@ -43,14 +43,10 @@ def remarks(row: Row) -> list[str]:
 
 def _refused(row: Row) -> str:
     """What a controller asked for in vain: values that are no finite numbers are never put in force."""
-    runs = (*row.finished, *row.unfinished)
-    # No generators: a row may have tens of thousands of decisions, and three reports ask for it.
-    asked = [all(map(math.isfinite, decision.proposed.values())) for run in runs for decision in run.decisions]
-    refused = asked.count(False)
-    if not refused:
+    if not row.num_refused:
         return ""
-    share = "all" if refused == len(asked) > 1 else f"{refused} of"
-    return f"{share} {len(asked)} proposals were not finite and were refused, so that what was in force stayed"
+    share = "all" if row.num_refused == row.num_asked > 1 else f"{row.num_refused} of"
+    return f"{share} {row.num_asked} proposals were not finite and were refused, so that what was in force stayed"
 
 
 def num_seeds(runs: Iterable[Trace]) -> str:
