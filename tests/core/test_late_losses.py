@@ -104,7 +104,7 @@ def test_after_the_launch_no_loss_is_waited_for(monkeypatch):
 class Reads(TorchDispatchMode):
     """Notes what would make a host wait for a device: numbers that are taken out of the training's tensors."""
 
-    WAITING = ("_local_scalar_dense", "is_nonzero", "equal.default", "nonzero")
+    WAITING = ("_local_scalar_dense", "is_nonzero", "equal.default", "eq.", "nonzero")
 
     def __init__(self, training):
         super().__init__()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import weakref
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
+from torch.utils.weak import WeakIdKeyDictionary
 
 ParamGroup = dict[str, Any]
 
@@ -26,7 +26,8 @@ def read(group: ParamGroup, name: str) -> float:
     return number(group["betas"][0] if is_beta(group, name) else group[name])
 
 
-_READ: weakref.WeakKeyDictionary[Tensor, tuple[int, float]] = weakref.WeakKeyDictionary()
+# Not weakref's own dictionary: it would compare tensors by what they hold, and wait for that.
+_READ: MutableMapping[Tensor, tuple[int, float]] = WeakIdKeyDictionary()
 """By tensor on an accelerator: how often it had been written when it was read last, and what it held."""
 
 
