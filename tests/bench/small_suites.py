@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ import torch
 from autotunenet_bench import suite as suite_module
 from autotunenet_bench.config import RunSpec, parse_config
 from autotunenet_bench.data import DataSource
-from autotunenet_bench.results import ResultStore
+from autotunenet_bench.results import ResultStore, RunFolder
+from autotunenet_bench.results.suite_file import read_suite_file
 from autotunenet_bench.runners import run
 
 CONFIG = """\
@@ -59,3 +61,13 @@ def make_suite(
         with pytest.raises(KeyboardInterrupt):
             suite_module.run_suite(parsed, folder, DataSource(), name="small")
     return executor
+
+
+def runs_of(folder: Path) -> list[RunFolder]:
+    """The runs that the folder's suite names."""
+    return [RunFolder(folder / name) for name in read_suite_file(folder)["runs"]]
+
+
+def without_clock(run: RunFolder) -> list[str]:
+    """The rows of a run, but for what its machine and hour are in."""
+    return [json.dumps({key: value for key, value in row.items() if key != "clock"}) for row in run.events()]

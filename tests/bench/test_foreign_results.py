@@ -27,6 +27,7 @@ from autotunenet_bench.results import RunFolder
 from autotunenet_bench.results.store import CUT_OFF
 from autotunenet_bench.results.suite_file import SuiteFileError
 from autotunenet_bench.suite import read_results
+from nested_values import places
 
 EVIL = "evil_of_a_test:Class"
 DATA = {"name": "digits", "source": "a test", "num_train": 80, "num_val": 20, "sha256": "ab" * 32}
@@ -183,15 +184,6 @@ JUNK = st.one_of(
     st.floats(),
     st.text(max_size=5),
 )
-
-
-def places(value, path=()):
-    """Every place in nested values, by the keys that lead there."""
-    if path:
-        yield path
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for key, item in items:
-        yield from places(item, (*path, key))
 
 
 def put(values, path, junk):

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from small_suites import CONFIG, HereExecutor, make_suite
+from small_suites import CONFIG, HereExecutor, make_suite, runs_of, without_clock
 from typer.testing import CliRunner, Result
 
 from autotunenet_bench import cli
@@ -40,14 +40,6 @@ def finished(tmp_path_factory) -> Path:
 @pytest.fixture
 def folder(finished, tmp_path) -> Path:
     return Path(shutil.copytree(finished, tmp_path / "copy"))
-
-
-def runs_of(folder: Path) -> list[RunFolder]:
-    return [RunFolder(folder / name) for name in read_suite_file(folder)["runs"]]
-
-
-def without_clock(run: RunFolder) -> list[str]:
-    return [json.dumps({key: value for key, value in row.items() if key != "clock"}) for row in run.events()]
 
 
 # -- the same numbers --------------------------------------------------------------------------------------------------

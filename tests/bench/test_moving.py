@@ -10,7 +10,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from small_suites import HereExecutor, make_suite
+from small_suites import HereExecutor, make_suite, runs_of, without_clock
 from typer.testing import CliRunner, Result
 
 from autotunenet.files import locked
@@ -21,7 +21,6 @@ from autotunenet_bench.results import EpochRecord, RunFolder
 from autotunenet_bench.results.claims import Claims
 from autotunenet_bench.results.exporting import ExportError, begun_runs, export_runs
 from autotunenet_bench.results.merging import MergeError, merge_folders
-from autotunenet_bench.results.suite_file import read_suite_file
 from autotunenet_bench.results.tidying import Kind, find_waste, remove_waste
 from autotunenet_bench.results.verifying import verify_folder
 
@@ -44,14 +43,6 @@ def machines(tmp_path_factory) -> Path:
 @pytest.fixture
 def root(machines, tmp_path) -> Path:
     return Path(shutil.copytree(machines, tmp_path / "copy"))
-
-
-def runs_of(folder: Path) -> list[RunFolder]:
-    return [RunFolder(folder / name) for name in read_suite_file(folder)["runs"]]
-
-
-def without_clock(run: RunFolder) -> list[str]:
-    return [json.dumps({key: value for key, value in row.items() if key != "clock"}) for row in run.events()]
 
 
 def edit_loss(run: RunFolder) -> None:

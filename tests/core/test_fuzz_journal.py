@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from autotunenet import Categorical, Float, SearchSpace
 from autotunenet.hpo import Budget, Ending, RandomSearch
 from autotunenet.hpo.journal import FILE, Journal, JournalError
+from nested_values import places
 
 SPACE = SearchSpace({"x": Float(0.0, 1.0), "c": Categorical(("a", "b"))})
 JUNK = st.sampled_from([None, True, "x", "nan", -1, 99, 10**30, 1e308, [], {}, [1], {"a": 1}])
@@ -31,14 +32,6 @@ def rows():
                 journal.tell(trial.number, Ending(value=value, metrics={"runs": ["a"]}))
             journal.claim(Budget(trials=9))
         return [json.loads(line) for line in (Path(folder) / FILE).read_text().splitlines()]
-
-
-def places(value, path=()):
-    if path:
-        yield path
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for key, item in items:
-        yield from places(item, (*path, key))
 
 
 def go_on(folder, data):
