@@ -1,20 +1,26 @@
 """The one place that knows of devices: where a run's model lies, its precision, its random streams and its memory.
 
-Everything else hands over CPU tensors and does not ask. Data, and whatever a regime makes of them, stay in the host's
-memory; a batch goes to the device on its way to the model. Hyperparameters, decisions and results are on the host.
+Everything else hands over CPU tensors and does not ask. Data, and whatever a regime makes of them, are made in the
+host's memory; `Feed` brings them to the device. Hyperparameters, decisions and results are on the host.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.utils.weak import WeakIdKeyDictionary
 
-from autotunenet_bench.types import Batch, Batches
+from autotunenet_bench.data import TensorBatches
+from autotunenet_bench.types import Batch, Batches, Loss
+
+SHARE_FOR_DATA = 0.25
+"""Of the memory that is free on a GPU, what data may take up there: the model wants some, and other runs may."""
 
 
 def has_cuda() -> bool:
@@ -68,9 +74,15 @@ class Device:
         if self.compiles:
             model.compile()
 
-    def feed(self, batches: Batches) -> Batches:
-        """Return the same batches, each moved to the device when its turn comes."""
-        return batches if self.kind == "cpu" else _Moved(batches, self.kind)
+    def loss_of(self, loss: Tensor) -> Loss:
+        """Return a step's loss as a number, or as it is where reading it would wait for the device."""
+        return loss.item() if self.kind == "cpu" else loss.detach()
+
+    def numbers(self, losses: Sequence[Loss]) -> list[float]:
+        """Return losses as numbers; waits once for all that lie on the device."""
+        if self.kind == "cpu":
+            return [float(loss) for loss in losses]
+        return torch.stack([torch.as_tensor(loss) for loss in losses]).tolist()
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Pass the model in the run's precision in here. Not for backward: gradients follow the pass by themselves."""
@@ -78,16 +90,20 @@ class Device:
             return nullcontext()
         return torch.autocast(self.kind, dtype=torch.bfloat16)
 
-    def random_state(self) -> dict[str, torch.Tensor]:
+    def random_state(self) -> dict[str, Tensor]:
         """Return the state of the generators that `running` has seeded."""
         state = {"rng": torch.get_rng_state()}
         return {**state, "cuda_rng": torch.cuda.get_rng_state()} if self.kind == "cuda" else state
 
-    def set_random_state(self, state: dict[str, torch.Tensor]) -> None:
+    def set_random_state(self, state: dict[str, Tensor]) -> None:
         """Go on from a state that `random_state` has returned; other keys are passed over."""
         torch.set_rng_state(state["rng"])
         if self.kind == "cuda":
             torch.cuda.set_rng_state(state["cuda_rng"])
+
+    def free_memory(self) -> float:
+        """Return the bytes that are free on the GPU; infinity where that is no question."""
+        return torch.cuda.mem_get_info()[0] if self.kind == "cuda" else math.inf
 
     def facts(self) -> dict[str, Any]:
         """Return which GPU this is, for the results; empty on the CPU."""
@@ -102,6 +118,44 @@ class Device:
 
 CPU = Device()
 """What is computed on where nothing is said."""
+
+
+class Feed:
+    """Hands the batches of one run to its device.
+
+    Data that take up little of the memory that is free there are copied to it once, and batches are cut from them
+    there; of others each batch is moved when its turn comes. What a regime puts in the place of inputs or targets is
+    copied when it first comes, and stays for as long as the regime keeps it.
+
+    Args:
+        device: The run's.
+
+    >>> batches = [(torch.ones(2, 3), torch.zeros(2))]
+    >>> Feed(CPU)(batches) is batches
+    True
+    """
+
+    def __init__(self, device: Device) -> None:
+        self._device = device
+        self._copies = WeakIdKeyDictionary()  # by tensor: one that two streams share is copied once
+
+    def __call__(self, batches: Batches) -> Batches:
+        """Return the same batches, on the device."""
+        if self._device.kind == "cpu":
+            return batches
+        if isinstance(batches, TensorBatches) and self._fits(batches):
+            return batches.placed(self._place)
+        return _Moved(batches, self._device.kind)
+
+    def _fits(self, batches: TensorBatches) -> bool:
+        missing = sum(tensor.nbytes for tensor in (batches.inputs, batches.targets) if tensor not in self._copies)
+        return not missing or missing <= SHARE_FOR_DATA * self._device.free_memory()
+
+    def _place(self, tensor: Tensor) -> Tensor:
+        if tensor not in self._copies:
+            self._copies[tensor] = tensor.to(self._device.kind)
+        copy: Tensor = self._copies[tensor]
+        return copy
 
 
 class _Moved:

@@ -12,6 +12,9 @@ from torch.optim import Optimizer
 Batch = tuple[Tensor, Tensor]
 """Inputs ``(n, ...)`` and targets ``(n,)``."""
 
+Loss = float | Tensor
+"""A step's training loss: a number, or a tensor with one element where that lies on a GPU and nobody has to wait."""
+
 Event = dict[str, Any]
 """One row of ``events.jsonl``. Everything a clock has touched stands under its key ``"clock"``."""
 
@@ -125,7 +128,7 @@ class Regime(Protocol):
         """Return what is differentiated at a step in place of `loss`, a scalar with a graph. Steps count from 1."""
         return loss
 
-    def shown_loss(self, loss: float, step: int) -> float:
+    def shown_loss(self, loss: Loss, step: int) -> Loss:
         """Return what the tuner is shown of a step's training loss. Recorded is `loss` itself."""
         return loss
 

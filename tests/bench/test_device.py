@@ -1,20 +1,26 @@
 """On what a run is computed: said in the config, stored in the spec, handled in one place."""
 
 import functools
+import gc
 import json
 
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from autotunenet_bench import runners
 from autotunenet_bench.config import ConfigError, RunSpec, parse_config
 from autotunenet_bench.config.compute import Compute
 from autotunenet_bench.data import DataSource, TensorBatches
-from autotunenet_bench.device import CPU, Device, has_cuda
+from autotunenet_bench.data.preparing import AugmentAndNormalise
+from autotunenet_bench.data.text_batches import TextBatches
+from autotunenet_bench.device import CPU, Device, Feed, has_cuda
+from autotunenet_bench.regimes import REGIMES
 from autotunenet_bench.results import RunFolder
 from autotunenet_bench.suite import resolve
 from autotunenet_bench.tasks import DigitsMlp
+from autotunenet_bench.types import Horizon
 
 SOURCE = DataSource()
 
@@ -147,14 +153,130 @@ def test_running_draws_from_its_own_seed_and_leaves_all_as_it_was():
     assert before[1:] == (torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic)
 
 
-def test_every_batch_goes_to_the_device_and_the_data_stay():
-    batches = TensorBatches(torch.arange(5.0), torch.arange(5), batch_size=2)
-    moved = Device("meta").feed(batches)  # type: ignore[arg-type]  # a device that every torch has
+META = Device("meta")  # type: ignore[arg-type]  # a device that every torch has
+
+PIXELS = torch.arange(5 * 12, dtype=torch.uint8).view(5, 3, 2, 2)
+WORDS = torch.tensor([[5, 6, 7, 8], [8, 0, 0, 0], [3, 4, 0, 0], [1, 1, 1, 0], [2, 0, 0, 0]])
+
+STREAMS = {
+    "in order": TensorBatches(torch.arange(5.0), torch.arange(5), batch_size=2),
+    "shuffled": TensorBatches(torch.arange(5.0), torch.arange(5), batch_size=2, seed=3),
+    "augmented": TensorBatches(
+        PIXELS,
+        torch.arange(5),
+        batch_size=2,
+        seed=3,
+        preparation=AugmentAndNormalise((0.5,) * 3, (0.2,) * 3, padding=1),
+    ),
+    "texts": TextBatches(WORDS, torch.arange(5), batch_size=2, seed=3),
+}
+
+
+class TooLarge(Device):
+    def free_memory(self):
+        return 4 * 8.0  # a quarter of it is less than any of the streams
+
+
+@pytest.mark.parametrize("name", STREAMS)
+@pytest.mark.parametrize("device", [META, TooLarge("meta")], ids=["resident", "moved"])
+def test_every_batch_goes_to_the_device_and_the_data_stay(name, device):
+    batches = STREAMS[name]
+    moved = Feed(device)(batches)
     assert {part.device.type for batch in moved.epoch(1) for part in batch} == {"meta"}
-    assert [len(targets) for _, targets in moved.epoch(1)] == [2, 2, 1]
+    shapes = [[part.shape for part in batch] for batch in moved.epoch(1)]
+    assert shapes == [[part.shape for part in batch] for batch in batches.epoch(1)]
     assert len(moved) == len(batches) == 3
     assert batches.inputs.device.type == "cpu"
-    assert CPU.feed(batches) is batches
+    assert Feed(CPU)(batches) is batches
+
+
+@pytest.mark.parametrize("name", STREAMS)
+def test_batches_cut_from_copies_are_the_same(name):
+    batches = STREAMS[name]
+    placed = batches.placed(torch.clone)
+    for epoch in (1, 2):
+        for ours, theirs in zip(placed.epoch(epoch), batches.epoch(epoch), strict=True):
+            assert all(map(torch.equal, ours, theirs))
+
+
+class Arrivals(TorchDispatchMode):
+    """Counts what comes from the host to the device that is none."""
+
+    def __init__(self):
+        super().__init__()
+        self.sizes = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        if function is torch.ops.aten._to_copy.default and result.device.type == "meta" != args[0].device.type:
+            self.sizes.append(args[0].numel())
+        return result
+
+
+def test_data_are_copied_to_the_device_once_and_what_a_regime_replaces_when_it_comes():
+    batches = TensorBatches(torch.arange(60.0).view(20, 3), torch.arange(20), batch_size=2, seed=3)
+    shifted = batches.with_tensors(targets=batches.targets + 1)
+    feed = Feed(META)
+    with Arrivals() as arrivals:
+        for stream in (batches, shifted, batches):
+            for epoch in (1, 2):
+                list(feed(stream).epoch(epoch))
+    order = 20  # of each epoch
+    assert arrivals.sizes == [60, 20, order, order, 20, order, order, order, order]
+    with Arrivals() as arrivals:
+        list(Feed(TooLarge("meta"))(batches).epoch(1))
+    assert len(arrivals.sizes) == 2 * len(batches)
+
+
+def test_copies_go_with_the_data_they_are_of():
+    feed = Feed(META)
+    feed(TensorBatches(torch.zeros(4), torch.zeros(4), batch_size=2))
+    gc.collect()
+    assert len(feed._copies) == 0
+
+
+class Far(Device):
+    """A CPU whose losses are left where they are, as those of a GPU are."""
+
+    loss_of = Device("cuda").loss_of
+    numbers = Device("cuda").numbers
+
+
+@pytest.mark.parametrize("controller", ["autotunenet", "fixed", "greedy_lr", "lr_range_test", "sigma_skip"])
+def test_losses_that_are_not_read_at_every_step_train_alike(controller, one_thread):
+    text = (
+        f"{{task: digits_mlp, regime: {{name: loss_noise, kind: outliers, severity: 0.5}}, controller: {controller}, "
+        "num_epochs: 2, seeds: [0]}"
+    )
+    (spec,) = resolve(parse_config(text, "a.yaml"), SOURCE)
+    data, _ = spec.task.load(SOURCE)
+
+    def rows_on(device):
+        with device.running(0):
+            training = runners.online.Training(spec, data, device)
+            events = [event for _ in range(2) for event in training.run_epoch()]
+        return [{key: value for key, value in event.items() if key != "clock"} for event in events]
+
+    near, far = rows_on(CPU), rows_on(Far())
+    assert repr(far) == repr(near)
+    assert all(isinstance(loss, float) for event in far if event["event"] == "epoch" for loss in event["losses"])
+
+
+@pytest.mark.parametrize("name", REGIMES)
+def test_a_loss_on_a_device_is_shown_as_the_number_would_be(name):
+    regime = REGIMES[name]().start(Horizon(num_epochs=4, steps_per_epoch=3), seed=0)
+    for step in range(1, 13):
+        shown = regime.shown_loss(torch.tensor(0.5, dtype=torch.float64), step)
+        assert float(shown) == pytest.approx(regime.shown_loss(0.5, step), nan_ok=True)
+
+
+@pytest.mark.skipif(not has_cuda(), reason="needs a GPU")
+@pytest.mark.parametrize("name", STREAMS)
+def test_batches_on_a_gpu_are_those_of_the_host(name):
+    batches = STREAMS[name]
+    for ours, theirs in zip(Feed(Device("cuda"))(batches).epoch(1), batches.epoch(1), strict=True):
+        for one, other in zip(ours, theirs, strict=True):
+            assert torch.allclose(one.cpu(), other)
 
 
 def test_placing_keeps_the_parameters_that_an_optimizer_has():

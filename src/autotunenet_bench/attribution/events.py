@@ -79,7 +79,7 @@ class Fault:
             return loss
         # With epochs of one step, the regime's steps are the training's.
         regime = LossNoiseRegime(Onset(1), self.noise_severity, seed, self.noise, "controller", 1)
-        return regime.shown_loss(loss, step)
+        return float(regime.shown_loss(loss, step))
 
 
 def _label(severity: float) -> Fault:

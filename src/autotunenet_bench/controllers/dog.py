@@ -16,7 +16,7 @@ from autotunenet.controllers import Controller, Fixed
 from autotunenet.state import check_keys
 from autotunenet_bench.controllers.base import ControllerConfig
 from autotunenet_bench.controllers.stepping import Stepping, params_of, require
-from autotunenet_bench.types import Horizon
+from autotunenet_bench.types import Horizon, Loss
 
 
 class DogConfig(ControllerConfig):
@@ -68,7 +68,7 @@ class AveragedStepping(Stepping):
         super().__init__(model, optimizer)
         self._averager = averager
 
-    def step(self, objective: Tensor, shown: float) -> None:
+    def step(self, objective: Tensor, shown: Loss) -> None:
         """Make a step, and take it into the average."""
         self.optimizer.step()
         self._averager.step()

@@ -18,7 +18,7 @@ from autotunenet.state import check_keys
 from autotunenet.types import Action, Health
 from autotunenet_bench.controllers.base import ControllerConfig, OnlineTuner
 from autotunenet_bench.controllers.stepping import Stepping
-from autotunenet_bench.types import Horizon
+from autotunenet_bench.types import Horizon, Loss
 
 Rule = Literal["additive", "multiplicative"]
 
@@ -106,7 +106,7 @@ class HypergradientStepping(Stepping):
         self._directions: list[list[Tensor | None]] = []  # of the last step, by group and parameter
 
     @torch.no_grad()
-    def step(self, objective: Tensor, shown: float) -> None:
+    def step(self, objective: Tensor, shown: Loss) -> None:
         """Move lr of every group, and make the step with it."""
         groups = self.optimizer.param_groups
         for group, directions in zip(groups, self._directions, strict=False):  # there are none before the first step

@@ -12,7 +12,7 @@ from autotunenet.controllers import Controller, Fixed
 from autotunenet.state import check_keys
 from autotunenet_bench.controllers.base import ControllerConfig
 from autotunenet_bench.controllers.stepping import Stepping, momentum_of, params_of, require
-from autotunenet_bench.types import Horizon
+from autotunenet_bench.types import Horizon, Loss
 
 
 class MomoConfig(ControllerConfig):
@@ -61,7 +61,7 @@ class MomoStepping(Stepping):
         self._momo = optimizer
         optimizer.loss_avg = 0.0  # Momo has none before its first step
 
-    def step(self, objective: Tensor, shown: float) -> None:
+    def step(self, objective: Tensor, shown: Loss) -> None:
         """Make a step with the loss."""
         self._momo.step(loss=objective.detach())
 

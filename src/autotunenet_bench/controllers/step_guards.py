@@ -17,7 +17,7 @@ from autotunenet.controllers import Controller, Fixed
 from autotunenet.state import check_keys
 from autotunenet_bench.controllers.base import ControllerConfig
 from autotunenet_bench.controllers.stepping import Stepping, gradient_norm, params_of, require
-from autotunenet_bench.types import Horizon
+from autotunenet_bench.types import Horizon, Loss
 
 
 class ClipConfig(ControllerConfig):
@@ -45,7 +45,7 @@ class ClipStepping(Stepping):
         super().__init__(model, optimizer)
         self.max_norm = max_norm
 
-    def step(self, objective: Tensor, shown: float) -> None:
+    def step(self, objective: Tensor, shown: Loss) -> None:
         """Make a step that is no longer than the bound allows."""
         clip_grad_norm_(params_of(self.optimizer), self.max_norm)
         self.optimizer.step()
@@ -96,7 +96,7 @@ class ZClipStepping(Stepping):
         super().__init__(model, optimizer)
         self._clip = clip
 
-    def step(self, objective: Tensor, shown: float) -> None:
+    def step(self, objective: Tensor, shown: Loss) -> None:
         """Make a step with the clipped gradient."""
         self._clip.step(self.model)
         self.optimizer.step()
@@ -151,9 +151,9 @@ class SigmaSkipStepping(Stepping):
         self._losses: list[float] = []
         self._norms: list[float] = []
 
-    def step(self, objective: Tensor, shown: float) -> None:
+    def step(self, objective: Tensor, shown: Loss) -> None:
         """Make a step, or skip it."""
-        seen = ((shown, self._losses), (gradient_norm(params_of(self.optimizer)), self._norms))
+        seen = ((float(shown), self._losses), (gradient_norm(params_of(self.optimizer)), self._norms))
         is_odd = [self._stands_out(value, before) for value, before in seen]
         for value, before in seen:
             if math.isfinite(value):

@@ -19,6 +19,7 @@ from torch.nn.parameter import Parameter
 from torch.optim import Optimizer
 
 from autotunenet.state import PlainState
+from autotunenet_bench.types import Loss
 
 PACKAGES = {
     "dadaptation": "dadaptation",
@@ -48,7 +49,7 @@ class Stepping(PlainState):
     def __init__(self, model: nn.Module, optimizer: Optimizer) -> None:
         self.model, self.optimizer = model, optimizer
 
-    def step(self, objective: Tensor, shown: float) -> None:
+    def step(self, objective: Tensor, shown: Loss) -> None:
         """Make one step; the gradients are there.
 
         Args:

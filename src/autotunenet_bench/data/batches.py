@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -69,7 +69,7 @@ class TensorBatches:
             # Slices of the tensors, not copies: this is the path of the validation pass.
             yield from (slice(start, start + self.batch_size) for start in starts)
             return
-        order = torch.randperm(self.num_examples, generator=generator)
+        order = torch.randperm(self.num_examples, generator=generator).to(self.inputs.device)
         yield from (order[start : start + self.batch_size] for start in starts)
 
     def _stored(self, index: slice | Tensor) -> Tensor:
@@ -108,6 +108,14 @@ class TensorBatches:
                 f"got {len(inputs)} inputs and {len(targets)} targets"
             )
         return replace(self, inputs=inputs, targets=targets, origin=self.pristine)
+
+    def placed(self, place: Callable[[Tensor], Tensor]) -> TensorBatches:
+        """Return the same batches, cut from copies of the tensors that lie elsewhere, on a GPU for example.
+
+        Args:
+            place: Returns the copy of a tensor there.
+        """
+        return replace(self, inputs=place(self.inputs), targets=place(self.targets), origin=None)
 
     def shuffled(self, seed: int) -> TensorBatches:
         """Return the same examples, and the same `pristine` ones, in the order of `seed`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -43,6 +43,12 @@ class TextBatches(TensorBatches):
         places = torch.arange(1, self.inputs.shape[1] + 1, dtype=torch.int32)
         parts = [((part != PADDING) * places).amax(dim=1) for part in torch.split(self.inputs, 1024)]
         return torch.cat(parts).long()
+
+    def placed(self, place: Callable[[Tensor], Tensor]) -> TensorBatches:
+        """Return the same batches, cut from tensors that lie elsewhere. Lengths stay here, where batches are cut."""
+        batches = super().placed(place)
+        vars(batches)["lengths"] = self.lengths
+        return batches
 
     def _places(self, epoch: int) -> Iterator[slice | Tensor]:
         generator = self._stream("epoch", epoch)

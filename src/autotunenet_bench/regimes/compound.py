@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from autotunenet_bench.data import TensorBatches, as_tensor_batches
 from autotunenet_bench.member import Member
 from autotunenet_bench.regimes.base import DEFAULT_FRACTION, LastMade, Onset, TimedConfig, TriggeredConfig
-from autotunenet_bench.types import Batches, Horizon, Regime, TaskData
+from autotunenet_bench.types import Batches, Horizon, Loss, Regime, TaskData
 
 PARTS: dict[str, type[TriggeredConfig]] = {}
 """What may be a part: the members of `REGIMES` that have a severity; filled where these are registered."""
@@ -159,7 +159,7 @@ class CompoundRegime(Regime):
             loss = part.training_loss(loss, step)
         return loss
 
-    def shown_loss(self, loss: float, step: int) -> float:
+    def shown_loss(self, loss: Loss, step: int) -> Loss:
         """Return what the parts, one after the other, show the tuner of a loss."""
         for part in self.parts:
             loss = part.shown_loss(loss, step)

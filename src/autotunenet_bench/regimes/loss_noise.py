@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 
 from autotunenet_bench.data import stream_seed
 from autotunenet_bench.regimes.base import TriggeredConfig, TriggeredRegime
-from autotunenet_bench.types import Horizon, TaskData
+from autotunenet_bench.types import Horizon, Loss, TaskData
 
 KindName = Literal["gaussian", "outliers", "nan_bursts"]
 Target = Literal["controller", "training", "both"]
@@ -89,7 +89,7 @@ class LossNoiseRegime(TriggeredRegime):
         factor = 1.0 if self.target == "controller" else self.step_factor(step)
         return loss if factor == 1.0 else loss * factor
 
-    def shown_loss(self, loss: float, step: int) -> float:
+    def shown_loss(self, loss: Loss, step: int) -> Loss:
         """Return the loss times the step's factor, where the controller is the target."""
         return loss if self.target == "training" else loss * self.step_factor(step)
 

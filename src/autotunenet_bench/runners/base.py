@@ -20,11 +20,11 @@ from autotunenet_bench.config import RunSpec
 from autotunenet_bench.config.specs import sources_of
 from autotunenet_bench.controllers.stepping import Stepping
 from autotunenet_bench.data import DataSource, stream_seed
-from autotunenet_bench.device import CPU, Device
+from autotunenet_bench.device import CPU, Device, Feed
 from autotunenet_bench.environment import environment
 from autotunenet_bench.results import RunFolder
 from autotunenet_bench.runners.flops import measure_flops
-from autotunenet_bench.types import Batches, Event, EventSink, Horizon, TaskData
+from autotunenet_bench.types import Batches, Event, EventSink, Horizon, Loss, TaskData
 
 
 def run_training(
@@ -82,6 +82,7 @@ class BaseTraining(ABC):
         self._spec, self._task, self._device = spec, spec.task, device
         self._workload = spec.task.build(spec.task.defaults, spec.seed, data)
         device.place(self._workload.model)
+        self._feed = Feed(device)
         self._horizon = Horizon(num_epochs=spec.num_epochs, steps_per_epoch=len(self._workload.data.train))
         self._regime = spec.regime.start(self._horizon, stream_seed(spec.seed, "regime"))
         self._space = spec.search_space()
@@ -101,7 +102,7 @@ class BaseTraining(ABC):
         """Return how a step is made; the default is the task's optimizer at the live weights."""
         return Stepping(model, optimizer)
 
-    def _after_step(self, shown: float) -> Decision | None:
+    def _after_step(self, shown: Loss) -> Decision | None:
         """Take note of a step's training loss, as the regime shows it."""
         return None
 
@@ -201,7 +202,7 @@ class BaseTraining(ABC):
 
     def _evaluate(self, batches: Batches) -> dict[str, float]:
         with self._stepping.evaluating() as model, self._device.autocast():
-            return self._task.evaluate(model, self._device.feed(batches))
+            return self._task.evaluate(model, self._feed(batches))
 
     def _apply_regime(self) -> list[Event]:
         workload = self._workload
@@ -214,19 +215,19 @@ class BaseTraining(ABC):
     def _train(self) -> tuple[list[float], list[Decision], float, float]:
         """Return losses, decisions, seconds in the training and seconds of control, of one epoch."""
         model, optimizer = self._workload.model, self._workload.optimizer
-        losses: list[float] = []
+        losses: list[Loss] = []
         decisions: list[Decision] = []
         train_seconds = control_seconds = 0.0
         model.train()
         started = perf_counter()
-        for batch in self._device.feed(self._workload.data.train).epoch(self.epoch):
+        for batch in self._feed(self._workload.data.train).epoch(self.epoch):
             with self._device.autocast():
                 loss = self._task.loss(model, batch)
             optimizer.zero_grad()
             self._step += 1
             objective = self._regime.training_loss(loss, self._step)
             objective.backward()  # type: ignore[no-untyped-call]
-            losses.append(loss.item())
+            losses.append(self._device.loss_of(loss))
             shown = self._regime.shown_loss(losses[-1], self._step)
             self._stepping.step(objective, shown)
             trained = perf_counter()
@@ -237,7 +238,8 @@ class BaseTraining(ABC):
             train_seconds += trained - started
             control_seconds += controlled - trained
             started = controlled
-        return losses, decisions, train_seconds, control_seconds
+        numbers = self._device.numbers(losses)
+        return numbers, decisions, train_seconds + perf_counter() - started, control_seconds
 
 
 def weights_sha256(model: nn.Module) -> str:

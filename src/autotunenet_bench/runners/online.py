@@ -15,7 +15,7 @@ from autotunenet_bench.data import DataSource, stream_seed
 from autotunenet_bench.device import CPU, Device
 from autotunenet_bench.results import RunFolder
 from autotunenet_bench.runners.base import BaseTraining, run_training
-from autotunenet_bench.types import EventSink, TaskData
+from autotunenet_bench.types import EventSink, Loss, TaskData
 
 HISTORY_SIZE = 1_000
 """Decisions that the tuner itself remembers; every one of them stands in the event file."""
@@ -53,7 +53,7 @@ class Training(BaseTraining):
     def _make_stepping(self, model: nn.Module, optimizer: Optimizer) -> Stepping:
         return self._config.build_stepping(model, optimizer, self._horizon)
 
-    def _after_step(self, shown: float) -> Decision | None:
+    def _after_step(self, shown: Loss) -> Decision | None:
         return self._tuner.step(shown)
 
     def _after_epoch(self, shown: float) -> Decision | None:

@@ -144,15 +144,17 @@ class Task(BaseModel, ABC):
         is left in the mode it was in.
         """
         modes = [(module, module.training) for module in model.modules()]
-        loss, correct, count = torch.zeros((), dtype=torch.float64), 0, 0
+        loss: Tensor | float = 0.0  # both sums stay where the model is, so that no batch waits for the one before it
+        correct: Tensor | int = 0
+        count = 0
         tally = Tally(self.num_classes) if self.more_metrics else None
         model.eval()
         try:
             with torch.inference_mode():
                 for inputs, targets in batches.epoch(1):
                     logits = model(inputs)
-                    loss = loss + F.cross_entropy(logits, targets, reduction="none").double().sum().cpu()
-                    correct += int((logits.argmax(dim=1) == targets).sum())
+                    loss = loss + F.cross_entropy(logits, targets, reduction="none").double().sum()
+                    correct = correct + (logits.argmax(dim=1) == targets).sum()
                     count += len(targets)
                     if tally is not None:
                         tally.add(logits, targets)
@@ -161,7 +163,7 @@ class Task(BaseModel, ABC):
             for module, training in modes:
                 module.training = training
         more = {name: METRICS[name](tally) for name in self.more_metrics} if tally is not None else {}
-        return {"loss": float(loss) / count, "accuracy": correct / count, **more}
+        return {"loss": float(loss) / count, "accuracy": int(correct) / count, **more}
 
     def _build_optimizer(self, model: nn.Module, hyperparams: Mapping[str, float]) -> Optimizer:
         decay = _DEFAULT_WEIGHT_DECAY[self.optimizer] if self.weight_decay is None else self.weight_decay

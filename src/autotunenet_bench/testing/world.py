@@ -71,7 +71,7 @@ class World:
         """Return what the epoch's steps make of losses of 1, and the epoch of a metric of 1."""
         steps = range((self.epoch - 1) * HORIZON.steps_per_epoch + 1, self.epoch * HORIZON.steps_per_epoch + 1)
         trained = [self.regime.training_loss(torch.ones(()), step).item() for step in steps]
-        shown = [self.regime.shown_loss(1.0, step) for step in steps]
+        shown = [float(self.regime.shown_loss(1.0, step)) for step in steps]
         return trained, shown, self.regime.shown_metric(1.0, self.epoch)
 
     def weights_after_two_steps(self) -> list[Any]:
