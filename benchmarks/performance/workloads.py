@@ -46,7 +46,7 @@ def workloads(settings: Settings) -> dict[str, Workload]:
         digits, pictures, tokens = images(64, 1, 28, 28), images(4, 3, 32, 32), texts(16, 32)
         resnet = ResNet((64, 128, 256, 512), 2)
         found = (
-            _workload("MLP, 50k", mlp(), digits, settings, (50, 60)),
+            _workload("MLP, 50k", mlp(), digits, settings, (50, 187)),
             _workload("mnist_cnn", TASKS["mnist_cnn"]().build_model(), digits, settings, (10, 40)),
             _workload("transformer, 431k", TinyTransformer(), tokens, settings, (10, 20)),
             _workload("ResNet-18, 11M", resnet, pictures, settings, (5, 20)),

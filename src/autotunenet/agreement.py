@@ -98,6 +98,14 @@ class Agreement(PlainState):
         """Whether there are other processes."""
         return self._shared is not None
 
+    @property
+    def is_due(self) -> bool:
+        """Whether a step has to wait for `on_step`: for other processes, or for a metric that no step has brought yet.
+
+        The metric may be that of a run that was saved among others.
+        """
+        return self._shared is not None or self.metric is not None
+
     def on_step(self, loss: Loss | None, batch: Any, step: int, took_step: bool | None = True) -> Agreed:
         """Exchange what is known of a step. Every process has to call it.
 

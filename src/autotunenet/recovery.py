@@ -153,10 +153,12 @@ class Recovery(PlainState):
     def _note(self, loss: float, health: Health) -> None:
         self._scale = self._scale or (abs(loss) if math.isfinite(loss) else 0.0)
         if health is Health.STABLE:
-            _remember(self._recent, loss)
+            self._recent.append(loss)
+            del self._recent[:-_MEMORY]
             self._rise, self._has_broken_data = [], False
         else:
-            _remember(self._rise, loss)
+            self._rise.append(loss)
+            del self._rise[:-_MEMORY]
         if self._just_restored:
             # This loss was computed on exactly the restored state. If that is bad already, the state is not to blame.
             self._num_futile_in_row = 0 if health is Health.STABLE else self._num_futile_in_row + 1
@@ -382,9 +384,3 @@ class Recovery(PlainState):
                 self._trial.load_state_dict(before[1])
             raise
         super().load_state_dict(own)
-
-
-def _remember(losses: list[float], loss: float) -> None:
-    """Add the newest, and drop the oldest of more than are needed; in place, for it is done at every step."""
-    losses.append(loss)
-    del losses[:-_MEMORY]

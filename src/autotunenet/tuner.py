@@ -263,23 +263,28 @@ class Tuner(Viewed, PlainState):
             why = f": {self._why_closed}" if self._why_closed else "; make another one to go on tuning"
             raise RuntimeError(f"this tuner is closed{why}")
         may_replay = self._recovery.wants_batches
+        batch = batch if may_replay else None
         took_step = self._step_losses.took_step()
-        agreed = self._agreement.on_step(loss, batch if may_replay else None, self._num_steps, took_step)
-        earlier = None if agreed.metric is None else self._hear(agreed.metric)  # it was measured before this step
-        told = self._step_losses.take(agreed.loss, agreed.batch, agreed.took_step)
-        decision = self._take(*told, is_busy) if told else None
+        decision = None
+        if loss is None or self._agreement.is_due:
+            loss, batch, metric, took_step = self._agreement.on_step(loss, batch, self._num_steps, took_step)
+            decision = None if metric is None else self._hear(metric)  # it was measured before this step
+        told = self._step_losses.take(loss, batch, took_step)
+        if told is not None:
+            decision = self._take(*told, is_busy) or decision
         if may_replay:
             self._step_losses.took_step()  # those of a replay were the tuner's own
-        return decision or earlier
+        return decision
 
     def _take(self, loss: Loss, batch: Any, is_busy: bool) -> Decision | None:
+        """Count a step, and see what the loss says that it is time to judge; it may be that of a few steps before."""
         self._num_steps += 1
         self._way_back.advance(batch)
         value = self._late.hear(loss, at_once=is_busy)
         return None if value is None else self._judge(value, batch)
 
     def _judge(self, value: float, batch: Any) -> Decision | None:
-        """See what the loss says of the run, and do what there is to do; it may be that of a few steps before."""
+        """See what the loss says of the run, and do what there is to do."""
         if self._launching and not self._launching.launch.is_done:
             return self._go_on_launching(self._launching, value)
         health, outcome = self._recovery.watch(value, self._num_steps, self._applied, batch)

@@ -88,20 +88,21 @@ class WayBack(PlainState):
             applied: What the tuner had put in force. What somebody else put in force has not been judged; a state under
                 it is not stored as good.
         """
-        is_after, self._num_before = self._num_before == 0, max(0, self._num_before - 1)
+        is_after, candidate = self._num_before == 0, self.snapshots.candidate
+        self._num_before -= not is_after
         if health is Health.UNSTABLE:
             self.drop_candidate()
         elif health is Health.SUSPECT:
             # Neither proof nor disproof: a wrecked state gives nothing but these, and soon an alarm. A healthy one
             # gives them now and then, and would hardly ever be stored if each of them counted against it.
             pass
-        elif self.snapshots.candidate and is_after:
+        elif candidate and is_after:
             self._proof_losses.append(loss)
             # The very first state is the user's own, and there is nothing else to go back to: one loss is proof enough.
             if len(self._proof_losses) >= (self._proof_steps if self.snapshots.good else 1):
                 self._commit(sum(self._proof_losses) / len(self._proof_losses))
                 return True
-        elif not self.snapshots.candidate and self.is_due(step) and self._run.get_hyperparams() == applied:
+        elif not candidate and self.is_due(step) and self._run.get_hyperparams() == applied:
             self.capture(step)
         return False
 

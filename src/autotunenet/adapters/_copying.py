@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from itertools import zip_longest
+from itertools import chain, repeat
 from typing import Any
 
 import torch
@@ -13,6 +13,9 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 from autotunenet.adapters._optimizers import Optimizers
+
+_VALUES = (int, float, str, type(None))
+"""What cannot be changed, and is in states and groups most of all."""
 
 
 class TreeCopier:
@@ -42,16 +45,18 @@ class TreeCopier:
         if isinstance(source, Tensor):
             if not _fits(source, target):
                 return self._new(source)
-            self._sources.append(local(source))
-            self._targets.append(local(target))
+            self._sources.append(source if _is_whole(source) else local(source))
+            self._targets.append(target if _is_whole(target) else local(target))
             return target
+        if isinstance(source, _VALUES):
+            return source
         if isinstance(source, dict):
             others = target if isinstance(target, dict) else {}
             return {key: self._copy(value, others.get(key)) for key, value in source.items()}
         if isinstance(source, list | tuple):
             places = target if isinstance(target, list | tuple) else ()
-            pairs = zip_longest(source, places[: len(source)])
-            return type(source)([self._copy(value, place) for value, place in pairs])
+            copies = map(self._copy, source, chain(places, repeat(None)))
+            return type(source)(copies)
         return copy.deepcopy(source)
 
     def _new(self, source: Tensor) -> Tensor:
@@ -83,8 +88,13 @@ def _fits(source: Tensor, target: Any) -> bool:
         and target.shape == source.shape
         and target.dtype == source.dtype
         and target.layout == source.layout
-        and _shards(target) == _shards(source)
+        and ((_is_whole(source) and _is_whole(target)) or _shards(target) == _shards(source))
     )
+
+
+def _is_whole(tensor: Tensor) -> bool:
+    """Whether a tensor is none of a kind of its own, as a DTensor is: seen at once, where asking it takes a while."""
+    return type(tensor) is Tensor or type(tensor) is nn.Parameter
 
 
 def on_cpu(tree: Any) -> Any:
@@ -122,15 +132,13 @@ def live_tree(model: nn.Module, optimizers: Optimizers, is_kept: Callable[[str],
     Raises:
         ValueError: If parameters or buffers have no values: of lazy modules, or on the meta device.
     """
-    model = _unwrapped(model)
-    tensors: dict[str, Tensor] = {f"param.{_plain(k)}": v for k, v in model.named_parameters()}
-    tensors.update({f"buffer.{_plain(k)}": v for k, v in model.named_buffers()})
+    tensors = _named_tensors(_unwrapped(model))
     for name, tensor in tensors.items():
         if nn.parameter.is_lazy(tensor):
             raise ValueError(f"{name} is lazy: run one forward pass before the tuner is made")
         if tensor.is_meta:
             raise ValueError(f"{name} is on the meta device and has no values: load or make them before the tuner")
-    known = {id(tensor) for tensor in tensors.values()}
+    known = set(map(id, tensors.values()))
     return {
         "model": tensors,
         # What the optimizer trains beside the model, for example a criterion's own parameters.
@@ -142,22 +150,34 @@ def live_tree(model: nn.Module, optimizers: Optimizers, is_kept: Callable[[str],
     }
 
 
-def _plain(name: str) -> str:
-    return name.replace("_orig_mod.", "")
+def _named_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """Return what `named_parameters` and `named_buffers` do, in one walk through the modules instead of two.
+
+    Sharded parameters are put in their places on the way: a forward pass without a backward pass leaves whole ones
+    there.
+    """
+    params: dict[str, Tensor] = {}
+    buffers: dict[str, Tensor] = {}
+    known: set[int] = set()
+    for prefix, module in model.named_modules():
+        # Of FSDPModule, which has moved from one torch version to the next. It is a class that the module's is made of.
+        if hasattr(type(module), "unshard") and callable(reshard := getattr(module, "reshard", None)):
+            reshard()
+        place = f"{prefix}.".replace("_orig_mod.", "") if prefix else ""
+        for kind, members, found in (("param", module._parameters, params), ("buffer", module._buffers, buffers)):
+            for name, tensor in members.items():
+                if tensor is not None and id(tensor) not in known:
+                    known.add(id(tensor))
+                    found[f"{kind}.{place}{name}"] = tensor
+    return params | buffers
 
 
 def _unwrapped(model: nn.Module) -> nn.Module:
-    """Return what is inside DistributedDataParallel or torch.compile, so that names are the same with and without them.
-
-    Sharded parameters are in their places afterwards: a forward pass without a backward pass leaves whole ones there.
-    """
+    """Return what is inside DistributedDataParallel or torch.compile: names are the same with and without them."""
     inside: nn.Module | None = model
     while inside is not None:
         model = inside
         inside = model.module if isinstance(model, DistributedDataParallel) else model._modules.get("_orig_mod")
-    for module in model.modules():
-        if hasattr(module, "unshard") and callable(reshard := getattr(module, "reshard", None)):
-            reshard()  # of FSDPModule, which has moved from one torch version to the next
     return model
 
 

@@ -63,9 +63,11 @@ class StepWatch:
         They cannot where an optimizer has no hooks, where its steps may be replayed from a CUDA graph (``capturable``),
         and where the weights have changed while no step has ever been seen.
         """
-        has_stepped, self._note.has_stepped = self.has_stepped, False
+        note = self._note
+        has_stepped = self.has_stepped if note.found_infs else note.has_stepped
+        note.has_stepped = False
         self.has_ever_stepped |= has_stepped
-        if self._note.is_compiled:
+        if note.is_compiled:
             self._warn_of_float_lr()
         if self._finalizer is None:
             return None

@@ -17,7 +17,7 @@ from autotunenet.adapters._copying import (
     restore_shared,
     restore_state,
 )
-from autotunenet.adapters._late import PendingLoss, send_for
+from autotunenet.adapters._late import send_for
 from autotunenet.adapters._optimizers import members_of
 from autotunenet.adapters._ranks import ranks_of
 from autotunenet.adapters._values import GroupValues
@@ -156,9 +156,7 @@ class TorchRun(GroupValues):
         others = {id(param): "a parameter outside of the model" for param in self.params()}
         return {**others, **{id(param): name for name, param in self.model.named_parameters()}}
 
-    def send_for(self, loss: Any) -> PendingLoss | None:
-        """Fetch a loss that lies on a GPU without waiting for it; None: it can be read at once."""
-        return send_for(loss)
+    send_for = staticmethod(send_for)
 
     # -- snapshots ---------------------------------------------------------------------------------------------------
 

@@ -121,12 +121,14 @@ class ChangePoint(Monitor):
             self._num += 1
             weight = 1 / self._num
         else:
-            sigma = self._sigma()
+            sigma = math.sqrt(self._variance)
+            sigma = max(sigma, self.min_sigma)
             rise = apart / sigma
             if rise >= self.cap:
                 return rise
             # A fall counts for no more than a rise: one lucky loss must not widen the spread for long.
-            apart = max(apart, -self.cap * sigma)
+            lowest = -self.cap * sigma
+            apart = max(apart, lowest)
         self._mean += weight * apart
         self._variance = (1 - weight) * (self._variance + weight * apart * apart)
         return rise
