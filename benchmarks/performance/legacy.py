@@ -1,7 +1,8 @@
-"""The earlier autotunenet 1.0.2 in the same loop: in a process of its own, as it has the same import name.
+"""The earlier autotunenet 1.0.2 in the same loop: in a virtual environment of its own, as it has the same import name.
 
-The package alone is installed from the package index into a folder of its own; torch and all else are those of this
-environment. The bare loop is measured in that process too, round by round.
+Installed there is that package alone. Torch and all else are those of this environment, which the other one looks into
+after its own packages: a ratio between two builds of torch would say nothing. The bare loop is measured there too,
+round by round.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ import importlib
 import json
 import subprocess
 import sys
+import sysconfig
 import tempfile
+import venv
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,7 +47,7 @@ def measure_legacy(workload: Workload) -> tuple[list[Block], list[Block]] | str:
     with tempfile.TemporaryDirectory() as folder:  # the package makes a folder of logs wherever it is imported
         workload = replace(workload, num_blocks=min(workload.num_blocks, MAX_BLOCKS))
         torch.save(workload, Path(folder, "workload.pt"))
-        words = [sys.executable, str(Path(__file__).resolve())]
+        words = [str(_python()), str(Path(__file__).resolve())]
         done = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise RuntimeError(f"the process of {LEGACY} failed:\n{done.stderr[-3000:]}")
@@ -56,12 +59,23 @@ def measure_legacy(workload: Workload) -> tuple[list[Block], list[Block]] | str:
 @functools.cache
 def _install() -> str:
     """Install it unless it is there; return why that was not possible, or nothing."""
-    if not FOLDER.exists():
-        words = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(FOLDER)]
+    if not _packages().joinpath("autotunenet").exists():
+        venv.create(FOLDER, clear=True)
+        words = [sys.executable, "-m", "pip", "--python", str(_python()), "install", "--quiet", "--no-deps"]
         done = subprocess.run([*words, f"autotunenet=={VERSION}"], capture_output=True, text=True, check=False)
         if done.returncode != 0:
             return f"could not be installed ({(done.stderr.strip().splitlines() or ['no word why'])[-1]})"
+        _packages().joinpath("outside.pth").write_text(sysconfig.get_path("purelib") + "\n", encoding="utf-8")
     return ""
+
+
+def _python() -> Path:
+    return FOLDER / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+
+
+def _packages() -> Path:
+    scheme = "nt" if sys.platform == "win32" else "posix_prefix"
+    return Path(sysconfig.get_path("purelib", scheme, {"base": str(FOLDER)}))
 
 
 def _legacy(model: object, workload: Workload) -> Method:
@@ -81,7 +95,7 @@ def _legacy(model: object, workload: Workload) -> Method:
 
 def main() -> None:
     """Be the process with the earlier package: the last line printed holds all blocks."""
-    sys.path[:1] = [str(FOLDER), str(ROOT)]
+    sys.path[0] = str(ROOT)
     import torch
 
     from benchmarks.performance.loops import Loop, bare
