@@ -29,6 +29,7 @@ class Topic(IntEnum):
     METRIC = 4
     WEIGHTS = 5
     REPLAY = 6
+    SNAPSHOT = 7
 
 
 _DOINGS = {
@@ -38,6 +39,7 @@ _DOINGS = {
     Topic.METRIC: "saves the tuner's state in shards",
     Topic.WEIGHTS: "looks whether its weights are finite",
     Topic.REPLAY: "replays a batch",
+    Topic.SNAPSHOT: "looks whether there is time for a snapshot",
 }
 
 
@@ -221,9 +223,9 @@ def mean_metric(run: TrainingRun, metric: float | None) -> float | None:
     return _mean(metrics) if metrics else None
 
 
-def holds_on_all_ranks(run: TrainingRun, are_finite: bool) -> bool:
-    """Return whether the weights are finite in every process."""
-    return all(row[1] for row in exchange(run, Topic.WEIGHTS, are_finite))
+def holds_on_all_ranks(run: TrainingRun, topic: Topic, holds: bool) -> bool:
+    """Return whether what is asked holds in every process. All of them have to ask."""
+    return all(row[1] for row in exchange(run, topic, holds))
 
 
 def _shared(run: TrainingRun) -> SharedRun | None:

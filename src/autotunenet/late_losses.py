@@ -52,7 +52,10 @@ class LateLosses(PlainState):
             self.clear()
             return value_of(loss)
         self._waiting.append(loss)
-        return value_of(self._waiting.popleft()) if len(self._waiting) > self.lag else None
+        heard = None
+        while len(self._waiting) > self.lag:  # once, unless the lag was larger in a run that this one goes on from
+            heard = self._waiting.popleft()
+        return None if heard is None else value_of(heard)
 
     def clear(self) -> None:
         """Leave out what is on its way: it came from a state that is gone."""

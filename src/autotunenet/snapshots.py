@@ -218,6 +218,11 @@ class SnapshotBudget:
         self._seconds = self._since - began
 
     @property
+    def is_limited(self) -> bool:
+        """Whether the clock has a say."""
+        return self._share is not None
+
+    @property
     def is_kept(self) -> bool:
         """Whether there has been enough time since the last copy for another one like it."""
         return self._share is None or self._seconds <= self._share * (time.perf_counter() - self._since)

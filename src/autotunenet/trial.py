@@ -15,7 +15,7 @@ from enum import Enum
 from statistics import median
 from typing import Any
 
-from autotunenet.agreement import holds_on_all_ranks
+from autotunenet.agreement import Topic, holds_on_all_ranks
 from autotunenet.attribution import MOVED, TURNED_UP, TURNED_UP_SHARE, Attribution, Baseline, Verdict
 from autotunenet.replaying import Reenactment, Replay
 from autotunenet.state import PlainState, check_keys
@@ -183,7 +183,7 @@ class Trial(PlainState):
 
     def _reenact(self, twin: Reenactment, case: Case, batches: Sequence[Any]) -> Finding | None:
         """Judge by an exact twin. None: the data have changed, and only a race can tell whether the knob did harm."""
-        num_since_onset = min(len(case.rise), len(batches))
+        num_since_onset = min(len(case.rise) + self._way_back.num_unheard, len(batches))
         verdict = twin.judge(case.before, batches, num_since_onset, case.values, case.step, raised=case.raised)
         changed = verdict.cause in (Cause.DATA, Cause.BOTH)
         if changed and case.has_moved and self._is_sound(TWIN, case.step):
@@ -238,4 +238,4 @@ def has_finite_weights(run: TrainingRun, *, unless_it_says: bool = False) -> boo
     """Whether all weights of a run are finite, in every process; of one that cannot tell, `unless_it_says`."""
     if not isinstance(run, InspectableRun):
         return unless_it_says
-    return holds_on_all_ranks(run, run.has_finite_weights())
+    return holds_on_all_ranks(run, Topic.WEIGHTS, run.has_finite_weights())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from autotunenet.agreement import Topic, holds_on_all_ranks
 from autotunenet.late_losses import LateLosses
 from autotunenet.launch import Move
 from autotunenet.snapshots import Snapshot, SnapshotBudget, SnapshotBuffer
@@ -108,8 +109,15 @@ class WayBack(PlainState):
 
     def is_due(self, step: int) -> bool:
         """Whether it is time for another candidate."""
-        is_time = step - self._last_snapshot_step >= self._snapshot_every
-        return is_time and self.snapshots.scope != "none" and self._budget.is_kept
+        if step - self._last_snapshot_step < self._snapshot_every or self.snapshots.scope == "none":
+            return False
+        # By the clocks of all processes: a state that one of them has and another one has not is none to go back to.
+        return not self._budget.is_limited or holds_on_all_ranks(self._run, Topic.SNAPSHOT, self._budget.is_kept)
+
+    @property
+    def num_unheard(self) -> int:
+        """Steps of the live state whose losses are still on their way."""
+        return self._late.num_waiting
 
     def capture(self, step: int, slot: str = CANDIDATE) -> None:
         """Take the live state as the candidate, or set it aside in another slot."""

@@ -7,6 +7,7 @@ host's memory; `Feed` brings them to the device. Hyperparameters, decisions and 
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -17,7 +18,11 @@ from torch import Tensor, nn
 from torch.utils.weak import WeakIdKeyDictionary
 
 from autotunenet_bench.data import TensorBatches
+from autotunenet_bench.data.sending import send
 from autotunenet_bench.types import Batch, Batches, Loss
+
+STEPS_AHEAD = 2
+"""Steps by which the host runs ahead of a GPU: as late as a tuner judges by default."""
 
 SHARE_FOR_DATA = 0.25
 """Of the memory that is free on a GPU, what data may take up there: the model wants some, and other runs may."""
@@ -78,6 +83,14 @@ class Device:
         """Return a step's loss as a number, or as it is where reading it would wait for the device."""
         return loss.item() if self.kind == "cpu" else loss.detach()
 
+    def pace(self) -> Pace:
+        """Return what keeps the host near the device in one epoch."""
+        return Pace(self)
+
+    def record_event(self) -> Any:
+        """Return an event that is over when the device has done all that it was given so far; None on the CPU."""
+        return None if self.kind == "cpu" else torch.cuda.current_stream().record_event()
+
     def numbers(self, losses: Sequence[Loss]) -> list[float]:
         """Return losses as numbers; waits once for all that lie on the device."""
         if self.kind == "cpu":
@@ -118,6 +131,29 @@ class Device:
 
 CPU = Device()
 """What is computed on where nothing is said."""
+
+
+class Pace:
+    """Lets the host run ahead of a device by a few steps and no more.
+
+    A tuner waits for the loss of two steps before. What it would wait for has happened then, and the time is that of
+    the training and not of the tuner; and a method that never waits does not queue a whole epoch.
+
+    Args:
+        device: The run's.
+    """
+
+    def __init__(self, device: Device) -> None:
+        self._device = device
+        self._events: deque[Any] = deque()
+
+    def step(self) -> None:
+        """Take note of a step; wait for the one before the last two."""
+        event = self._device.record_event()
+        if event is not None:
+            self._events.append(event)
+        if len(self._events) > STEPS_AHEAD:
+            self._events.popleft().synchronize()
 
 
 class Feed:
@@ -166,7 +202,7 @@ class _Moved:
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
         for inputs, targets in self._batches.epoch(epoch):
-            yield inputs.to(self._device), targets.to(self._device)
+            yield send(inputs, self._device), send(targets, self._device)
 
     def __len__(self) -> int:
         return len(self._batches)

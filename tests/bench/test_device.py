@@ -9,13 +9,14 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from autotunenet.adapters.pytorch import TorchRun
 from autotunenet_bench import runners
 from autotunenet_bench.config import ConfigError, RunSpec, parse_config
 from autotunenet_bench.config.compute import Compute
 from autotunenet_bench.data import DataSource, TensorBatches
 from autotunenet_bench.data.preparing import AugmentAndNormalise
 from autotunenet_bench.data.text_batches import TextBatches
-from autotunenet_bench.device import CPU, Device, Feed, has_cuda
+from autotunenet_bench.device import CPU, STEPS_AHEAD, Device, Feed, has_cuda
 from autotunenet_bench.regimes import REGIMES
 from autotunenet_bench.results import RunFolder
 from autotunenet_bench.suite import resolve
@@ -260,6 +261,62 @@ def test_losses_that_are_not_read_at_every_step_train_alike(controller, one_thre
     near, far = rows_on(CPU), rows_on(Far())
     assert repr(far) == repr(near)
     assert all(isinstance(loss, float) for event in far if event["event"] == "epoch" for loss in event["losses"])
+
+
+class Arrived:
+    """A loss that was sent for."""
+
+    def __init__(self, loss):
+        self._loss = loss
+
+    def value(self):
+        return self._loss.item()
+
+
+class Event:
+    """What the device has done so far; it counts who waits for it."""
+
+    num_waited = 0
+
+    def synchronize(self):
+        Event.num_waited += 1
+
+
+@pytest.mark.parametrize("controller", ["autotunenet", "heuristic"])
+def test_a_run_whose_tuner_hears_of_losses_late_resumes_bit_for_bit(controller, tmp_path, monkeypatch, one_thread):
+    sent = []
+
+    def send_for(loss):
+        sent.append(loss)
+        return Arrived(loss)
+
+    class FarAndPaced(Far):
+        def record_event(self):
+            return Event()
+
+    monkeypatch.setattr(TorchRun, "send_for", staticmethod(send_for))
+    monkeypatch.setattr(Compute, "live", lambda compute: FarAndPaced())
+    (spec,) = resolve(
+        parse_config(
+            f"{{task: digits_mlp, regime: stationary, controller: {controller}, num_epochs: 6, seeds: [0]}}", "a.yaml"
+        ),
+        SOURCE,
+    )
+
+    def cut(event):
+        if event.get("epoch") == 4:
+            raise InterruptedError
+
+    whole, parted = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "parted")
+    Event.num_waited = 0
+    runners.run(spec, SOURCE, whole)
+    num_steps = [event for event in whole.events() if event["event"] == "epoch"][-1]["step"]
+    assert Event.num_waited == num_steps - 6 * STEPS_AHEAD
+    assert len(sent) > num_steps // 3  # those of a launch are read at once
+    with pytest.raises(InterruptedError):
+        runners.run(spec, SOURCE, parted, cut)
+    runners.run(spec, SOURCE, parted)
+    assert rows(parted) == rows(whole)
 
 
 @pytest.mark.parametrize("name", REGIMES)

@@ -201,6 +201,17 @@ def test_the_usual_betas_are_those_of_the_authors():
         assert HypergradientConfig(rule="multiplicative").build_stepping(model, optimizer, HORIZON).beta == 0.01
 
 
+def test_directions_that_were_saved_go_to_where_the_parameters_are():
+    here, there = nn.Linear(2, 1), nn.Linear(2, 1, device="meta")
+    steppings = [
+        HypergradientConfig().build_stepping(m, torch.optim.SGD(m.parameters(), 0.1), HORIZON) for m in (here, there)
+    ]
+    here(torch.ones(1, 2)).sum().backward()
+    steppings[0].step(torch.zeros(()), 0.0)
+    steppings[1].load_state_dict(steppings[0].state_dict())
+    assert [tensor.device.type for group in steppings[1]._directions for tensor in group] == ["meta", "meta"]
+
+
 def test_what_it_cannot_do_is_said():
     model = nn.Linear(1, 1)
     with pytest.raises(ValueError, match=r"knows the directions of SGD, Adam and AdamW, not of Adagrad; give"):

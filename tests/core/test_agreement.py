@@ -350,3 +350,19 @@ def test_a_run_that_is_alone_exchanges_nothing():
     tuner.step(1.0)
     tuner.observe(1.0)
     assert run.num_exchanges == 0
+
+
+def test_a_snapshot_is_taken_when_all_ranks_have_time_for_it():
+    tuners, _ = ranks(snapshot_every=5, proof_steps=1, snapshot_budget=0.5)
+    ways = [tuner._way_back for tuner in tuners]
+    for way in ways:
+        way._budget._seconds = 0.0
+    ways[1]._budget._seconds = 1e9  # its last copy has taken so long
+    taken = []
+    for _ in range(20):
+        assert step(tuners, 1.0, 1.0) == [None, None]
+        taken.append([way._last_snapshot_step for way in ways])
+    assert taken == [[0, 0]] * 20
+    ways[1]._budget._seconds = 0.0
+    step(tuners, 1.0, 1.0)
+    assert [way._last_snapshot_step for way in ways] == [21, 21]

@@ -332,3 +332,10 @@ def test_micro_batches_are_averaged_where_they_are_late(monkeypatch):
             tuner.step(Far(level * (step + part)))
     assert len(heard) == 6
     assert all(math.isclose(a, level * (step + 1.5)) for step, a in zip(range(4), heard[2:], strict=True))
+
+
+def test_a_queue_that_was_longer_in_the_run_before_is_shortened_at_once():
+    losses = LateLosses(lag=0)
+    losses.load_state_dict({"waiting": [1.0, 2.0]})
+    assert losses.hear(3.0) == 3.0
+    assert losses.hear(4.0) == 4.0

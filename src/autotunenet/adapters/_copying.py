@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import chain, repeat
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
+from autotunenet.adapters._groups import ParamGroup
 from autotunenet.adapters._optimizers import Optimizers
 
 _VALUES = (int, float, str, type(None))
@@ -24,11 +25,12 @@ class TreeCopier:
     A tree is nested dicts, lists and tuples of tensors and plain values.
 
     Args:
-        in_host_memory: Whether tensors that are new lie in the host's memory, pinned where the source is on a GPU.
+        into: "beside": the copies lie where the sources do. "host": in the host's memory, pinned where the source is on
+            a GPU; shards of a DTensor stay where they are. "anywhere": where the targets are.
     """
 
-    def __init__(self, *, in_host_memory: bool = False) -> None:
-        self._in_host_memory = in_host_memory
+    def __init__(self, *, into: Literal["beside", "host", "anywhere"] = "anywhere") -> None:
+        self._into = into
         self._sources: list[Tensor] = []
         self._targets: list[Tensor] = []
 
@@ -36,14 +38,14 @@ class TreeCopier:
     def copy(self, source: Any, target: Any) -> Any:
         """Return a tree that will hold `source`'s values, and shares no memory with it.
 
-        Tensors of `target` that stand at the same place with the same shape and type are used again, and filled when
-        `run` is called. Everything else is new.
+        Tensors of `target` that stand at the same place with the same shape and type, and lie where copies are to lie,
+        are used again, and filled when `run` is called. Everything else is new.
         """
         return self._copy(source, target)
 
     def _copy(self, source: Any, target: Any) -> Any:
         if isinstance(source, Tensor):
-            if not _fits(source, target):
+            if not (_fits(source, target) and self._is_in_place(source, target)):
                 return self._new(source)
             self._sources.append(source if _is_whole(source) else local(source))
             self._targets.append(target if _is_whole(target) else local(target))
@@ -59,8 +61,16 @@ class TreeCopier:
             return type(source)(copies)
         return copy.deepcopy(source)
 
+    def _is_in_place(self, source: Tensor, target: Tensor) -> bool:
+        if self._into == "anywhere" or (source.is_cpu and target.is_cpu):
+            return True
+        return target.device == (torch.device("cpu") if self._is_for_host(source) else source.device)
+
+    def _is_for_host(self, source: Tensor) -> bool:
+        return self._into == "host" and not hasattr(source, "placements")
+
     def _new(self, source: Tensor) -> Tensor:
-        if not self._in_host_memory or source.device.type == "cpu" or hasattr(source, "placements"):
+        if source.is_cpu or not self._is_for_host(source):
             return source.detach().clone()
         target = torch.empty_like(source, device="cpu", pin_memory=source.is_cuda)
         return target.copy_(source.detach())
@@ -68,18 +78,30 @@ class TreeCopier:
     @torch.no_grad()
     def run(self) -> None:
         """Carry out the collected copies."""
+        for targets, sources in self._by_kernel():
+            try:
+                torch._foreach_copy_(targets, sources)
+            except RuntimeError:  # no foreach kernel for this kind of tensor; a real fault shows again in the loop
+                for target, source in zip(targets, sources, strict=True):
+                    target.copy_(source)
+
+    def _by_kernel(self) -> Iterable[tuple[list[Tensor], list[Tensor]]]:
+        """Return targets and sources, those together that one kernel can copy: of one device and one type each."""
         if not self._targets:
-            return
-        try:
-            torch._foreach_copy_(self._targets, self._sources)
-        except RuntimeError:  # no foreach kernel for this kind of tensor; a real fault shows again in the loop
-            for target, source in zip(self._targets, self._sources, strict=True):
-                target.copy_(source)
+            return ()
+        if all(target.is_cpu for target in self._targets) and all(source.is_cpu for source in self._sources):
+            return [(self._targets, self._sources)]  # one by one in any case
+        groups: dict[Any, tuple[list[Tensor], list[Tensor]]] = {}
+        for target, source in zip(self._targets, self._sources, strict=True):
+            targets, sources = groups.setdefault((target.device, source.device, source.dtype), ([], []))
+            targets.append(target)
+            sources.append(source)
+        return groups.values()
 
     @staticmethod
-    def cloned(tree: Any) -> Any:
+    def cloned(tree: Any, *, into: Literal["beside", "host"] = "beside") -> Any:
         """Return an independent copy of a tree."""
-        return TreeCopier().copy(tree, None)
+        return TreeCopier(into=into).copy(tree, None)
 
 
 def _fits(source: Tensor, target: Any) -> bool:
@@ -143,7 +165,7 @@ def live_tree(model: nn.Module, optimizers: Optimizers, is_kept: Callable[[str],
         "model": tensors,
         # What the optimizer trains beside the model, for example a criterion's own parameters.
         "others": [param for param in optimizers.params() if id(param) not in known],
-        "optimizer": [owner.state.get(param, {}) for owner, param in optimizers.owned_params()],
+        "optimizer": [owner.state.get(param, {}) for owner, _, param in optimizers.owned_params()],
         # What an optimizer remembers for all parameters together.
         "shared": [{k: v for k, v in o.state.items() if not isinstance(k, Tensor)} for o in optimizers.members],
         "groups": [{k: v for k, v in group.items() if is_kept(k)} for group in optimizers.groups],
@@ -230,14 +252,24 @@ def _check_shards(saved: dict[str, Tensor], live: dict[str, Tensor]) -> None:
             )
 
 
-def restore_state(optimizer: Optimizer, param: Tensor, saved: dict[str, Any], copier: TreeCopier) -> None:
-    """Let `copier` fill the optimizer's state of one parameter; what is not in `saved` is removed."""
+def restore_state(
+    optimizer: Optimizer, group: ParamGroup, param: Tensor, saved: dict[str, Any], copier: TreeCopier
+) -> None:
+    """Let `copier` fill the optimizer's state of one parameter; what is not in `saved` is removed.
+
+    What the live state lacks is made beside the parameter; its number of steps on the host, unless kernels read it.
+    """
     if not saved:
         optimizer.state.pop(param, None)
         return
     live = optimizer.state[param]
     for key in live.keys() - saved.keys():
         del live[key]
+    steps_stay = not (group.get("capturable") or group.get("fused"))
+    for key, value in saved.items():
+        is_new = isinstance(value, Tensor) and key not in live and value.device != param.device
+        if is_new and not (key == "step" and steps_stay):
+            live[key] = torch.empty_like(value, device=param.device)
     live.update(copier.copy(saved, live))
 
 

@@ -32,7 +32,10 @@ _READ: MutableMapping[Tensor, tuple[int, float]] = WeakIdKeyDictionary()
 
 
 def number(value: Any) -> float:
-    """Return a value as a float. A tensor on an accelerator is waited for, unless nobody has written it since."""
+    """Return a value as a float. A tensor on an accelerator is waited for, unless nobody has written it since.
+
+    That is told by torch's count of writes, which those through ``tensor.data`` are not in.
+    """
     if not isinstance(value, Tensor) or not is_far(value):
         return float(value)
     version, known = _READ.get(value, (-1, 0.0))
@@ -54,7 +57,7 @@ def write(group: ParamGroup, name: str, value: float) -> None:
     if type(old) is not float and isinstance(old, Tensor):
         old.fill_(value)
         if is_far(old):  # what it holds now is known without asking
-            _READ[old] = old._version, float(torch.tensor(value, dtype=old.dtype))
+            _READ[old] = old._version, float(torch.tensor(value, dtype=old.dtype, device="cpu"))
     elif beta:
         group["betas"] = type(group["betas"])((value, *group["betas"][1:]))
     else:

@@ -19,12 +19,14 @@ class PendingLoss:
     """
 
     def __init__(self, loss: Tensor) -> None:
-        self._host = loss.detach().to("cpu", non_blocking=True)
+        self._loss: Tensor | None = loss.detach()  # whose memory nobody else gets before it has been read
+        self._host = self._loss.to("cpu", non_blocking=True)
         self._arrival = record_event(loss.device)
 
     def value(self) -> float:
         """Return the number; waits until it has arrived."""
         self._arrival.synchronize()
+        self._loss = None
         return float(self._host)
 
 

@@ -78,12 +78,12 @@ class Optimizers:
             if (i, j) not in self.order():
                 raise ValueError(f"this state is of other optimizers: optimizer {i} has no param group {j} here")
 
-    def owned_params(self) -> Iterator[tuple[Optimizer, Tensor]]:
-        """Yield the parameters of all groups, each with the optimizer that keeps its state."""
+    def owned_params(self) -> Iterator[tuple[Optimizer, ParamGroup, Tensor]]:
+        """Yield the parameters of all groups, each with the optimizer that keeps its state, and its group."""
         owners = [self.members[i] for i, _ in self.order()]
         for owner, group in zip(owners, self.groups, strict=True):
             for param in group["params"]:
-                yield owner, param
+                yield owner, group, param
 
     def params(self) -> list[Tensor]:
         """Return the parameters of all groups."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -113,7 +113,7 @@ class TorchRun(GroupValues):
         process_group: Any = "auto",
         snapshots_in_host_memory: bool = False,
     ) -> None:
-        self._in_host_memory = snapshots_in_host_memory
+        self._snapshots_into: Literal["host", "beside"] = "host" if snapshots_in_host_memory else "beside"
         self.optimizers = members_of(model, optimizer)
         self.model = model
         params = [param for member in self.optimizers for group in member.param_groups for param in group["params"]]
@@ -172,13 +172,13 @@ class TorchRun(GroupValues):
         Raises:
             ValueError: If parameters or buffers of the model have no values yet.
         """
-        copier = TreeCopier(in_host_memory=self._in_host_memory)
+        copier = TreeCopier(into=self._snapshots_into)
         copied = copier.copy(self._tree(), buffers)
         copier.run()
         return {
             **copied,
             "train_modes": self._optimizers.train_modes(),
-            "extras": TreeCopier.cloned([extra.state_dict() for extra in self._extras]),
+            "extras": TreeCopier.cloned([extra.state_dict() for extra in self._extras], into=self._snapshots_into),
         }
 
     def copy_from(self, buffers: dict[str, Any]) -> None:
@@ -199,8 +199,8 @@ class TorchRun(GroupValues):
         copier.copy(buffers["others"], tree["others"])
         # Parameters and groups that joined after the copy was made have nothing saved: theirs starts afresh too.
         saved_states: list[dict[str, Any]] = buffers["optimizer"]
-        for i, (owner, param) in enumerate(self._optimizers.owned_params()):
-            restore_state(owner, param, saved_states[i] if i < len(saved_states) else {}, copier)
+        for i, (owner, group, param) in enumerate(self._optimizers.owned_params()):
+            restore_state(owner, group, param, saved_states[i] if i < len(saved_states) else {}, copier)
         for member, shared in zip(self.optimizers, buffers["shared"], strict=True):
             restore_shared(member, shared, copier)
         for group, saved in zip(self._groups, buffers["groups"], strict=False):

@@ -174,7 +174,14 @@ class HypergradientStepping(Stepping):
             ValueError: If it is no state of this class.
         """
         check_keys(type(self).__name__, state_dict, ("directions",))
-        self._directions = _copies(state_dict["directions"])
+        groups = zip(self.optimizer.param_groups, state_dict["directions"], strict=False)  # none before the first step
+        self._directions = [
+            [
+                None if direction is None else direction.to(param.device, copy=True)
+                for param, direction in zip(group["params"], directions, strict=True)
+            ]
+            for group, directions in groups
+        ]
 
 
 class MovedTuner:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from autotunenet_bench.data.preparing import Preparation
 from autotunenet_bench.data.seeds import stream_seed
+from autotunenet_bench.data.sending import send
 from autotunenet_bench.types import Batch, Batches
 
 
@@ -58,8 +59,8 @@ class TensorBatches:
         """Yield the batches of an epoch. The same number gives the same batches whatever was asked for before."""
         draws = self._stream("augment", epoch) if self.preparation else None
         for index in self._places(epoch):
-            inputs = self._stored(index)
-            yield self.preparation(inputs, draws) if self.preparation else inputs, self.targets[index]
+            inputs, targets = self._stored(index)
+            yield self.preparation(inputs, draws) if self.preparation else inputs, targets
 
     def _places(self, epoch: int) -> Iterator[slice | Tensor]:
         """Yield where the examples of each batch of an epoch lie."""
@@ -69,12 +70,12 @@ class TensorBatches:
             # Slices of the tensors, not copies: this is the path of the validation pass.
             yield from (slice(start, start + self.batch_size) for start in starts)
             return
-        order = torch.randperm(self.num_examples, generator=generator).to(self.inputs.device)
+        order = send(torch.randperm(self.num_examples, generator=generator), self.inputs.device)
         yield from (order[start : start + self.batch_size] for start in starts)
 
-    def _stored(self, index: slice | Tensor) -> Tensor:
-        """Return the stored inputs of a batch."""
-        return self.inputs[index]
+    def _stored(self, index: slice | Tensor) -> Batch:
+        """Return the stored inputs and the targets of a batch."""
+        return self.inputs[index], self.targets[index]
 
     def _stream(self, purpose: str, epoch: int) -> torch.Generator | None:
         """Return the random stream of a purpose in an epoch; None where these batches have no seed."""

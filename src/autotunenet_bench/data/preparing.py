@@ -5,12 +5,14 @@ Images stay in memory as the bytes they are; a batch becomes numbers when it is 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from autotunenet_bench.data.sending import send
 
 Preparation = Callable[[Tensor, torch.Generator | None], Tensor]
 """From the stored inputs of a batch, which it leaves as they are, and the epoch's random stream, if there is one."""
@@ -33,7 +35,7 @@ class Normalise:
 
     def __call__(self, images: Tensor, generator: torch.Generator | None) -> Tensor:
         """Return float32, shape ``(n, channels, height, width)``, of uint8 in that shape."""
-        mean, std = (torch.tensor(value, device=images.device).view(-1, 1, 1) for value in (self.mean, self.std))
+        mean, std = (_made_there(value, images.device).view(-1, 1, 1) for value in (self.mean, self.std))
         return images.to(torch.float32).div_(255).sub_(mean).div_(std)
 
 
@@ -63,6 +65,11 @@ class AugmentAndNormalise:
         return Normalise(self.mean, self.std)(images, None)
 
 
+def _made_there(values: Sequence[float], device: torch.device) -> Tensor:
+    """Return a vector, made number by number on the device: a copy from the host would be waited for."""
+    return torch.stack([torch.full((), value, device=device) for value in values])
+
+
 def crop_and_mirror(images: Tensor, offsets: Tensor, is_mirrored: Tensor, padding: int) -> Tensor:
     """Cut every image anew out of itself with a black frame, and mirror some of them.
 
@@ -80,6 +87,6 @@ def crop_and_mirror(images: Tensor, offsets: Tensor, is_mirrored: Tensor, paddin
     framed = F.pad(images, (padding,) * 4)
     # A view of every possible cut, of which each image takes one: rows are copied whole.
     cuts = framed.unfold(2, height, 1).unfold(3, width, 1)
-    offsets = offsets.to(images.device)
+    offsets = send(offsets, images.device)
     cut = cuts[torch.arange(len(images), device=images.device), :, offsets[:, 0], offsets[:, 1]]
-    return torch.where(is_mirrored.to(images.device).view(-1, 1, 1, 1), cut.flip(3), cut)
+    return torch.where(send(is_mirrored, images.device).view(-1, 1, 1, 1), cut.flip(3), cut)

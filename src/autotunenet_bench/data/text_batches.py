@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from autotunenet_bench.data.batches import TensorBatches
+from autotunenet_bench.data.sending import send
+from autotunenet_bench.types import Batch
 
 POOL = 50
 """Batches whose examples are sorted by length together: enough for like lengths, few enough for chance."""
@@ -61,6 +63,8 @@ class TextBatches(TensorBatches):
         batches = torch.split(by_length, self.batch_size)
         yield from (batches[number] for number in torch.randperm(len(batches), generator=generator).tolist())
 
-    def _stored(self, index: slice | Tensor) -> Tensor:
+    def _stored(self, index: slice | Tensor) -> Batch:
         longest = max(1, int(self.lengths[index].max()))
-        return self.inputs[index, : -(-longest // ROUNDED_TO) * ROUNDED_TO]
+        if isinstance(index, Tensor):
+            index = send(index, self.inputs.device)
+        return self.inputs[index, : -(-longest // ROUNDED_TO) * ROUNDED_TO], self.targets[index]

@@ -219,6 +219,7 @@ class BaseTraining(ABC):
         decisions: list[Decision] = []
         train_seconds = control_seconds = 0.0
         model.train()
+        pace = self._device.pace()
         started = perf_counter()
         for batch in self._feed(self._workload.data.train).epoch(self.epoch):
             with self._device.autocast():
@@ -230,6 +231,7 @@ class BaseTraining(ABC):
             losses.append(self._device.loss_of(loss))
             shown = self._regime.shown_loss(losses[-1], self._step)
             self._stepping.step(objective, shown)
+            pace.step()
             trained = perf_counter()
             decision = self._after_step(shown)
             if decision:

@@ -16,10 +16,7 @@ class Tally:
     Args:
         num_classes: Classes, at least 2.
 
-    Attributes:
-        confusion: Examples by true class (rows) and by the one they were taken for; shape ``(num_classes,) * 2``,
-            int64.
-        num_in_top: Examples whose class is among the five of the highest logits.
+    The counts stay where the logits are, so that no batch waits for the one before it.
 
     >>> tally = Tally(2)
     >>> tally.add(torch.tensor([[0.9, 0.1], [0.2, 0.8], [0.3, 0.7]]), torch.tensor([0, 1, 0]))
@@ -28,16 +25,27 @@ class Tally:
     """
 
     def __init__(self, num_classes: int) -> None:
-        self.confusion = torch.zeros(num_classes, num_classes, dtype=torch.int64)
-        self.num_in_top = 0
+        self._num_classes = num_classes
+        self._pairs = torch.zeros(num_classes**2, dtype=torch.int64)
+        self._in_top = torch.zeros((), dtype=torch.int64)
 
     def add(self, logits: Tensor, targets: Tensor) -> None:
         """Count a batch: logits ``(n, num_classes)`` and targets ``(n,)``, on any device."""
-        num_classes = len(self.confusion)
-        pairs = targets * num_classes + logits.argmax(dim=1)
-        self.confusion += torch.bincount(pairs.cpu(), minlength=num_classes**2).view(num_classes, num_classes)
-        top = logits.topk(min(TOP, num_classes), dim=1).indices
-        self.num_in_top += int((top == targets.unsqueeze(1)).sum())
+        pairs = targets * self._num_classes + logits.argmax(dim=1)
+        self._pairs, self._in_top = self._pairs.to(logits.device), self._in_top.to(logits.device)
+        self._pairs = self._pairs.index_add(0, pairs, torch.ones_like(pairs))
+        top = logits.topk(min(TOP, self._num_classes), dim=1).indices
+        self._in_top = self._in_top + (top == targets.unsqueeze(1)).sum()
+
+    @property
+    def confusion(self) -> Tensor:
+        """Examples by true class (rows) and by the one they were taken for; shape ``(num_classes,) * 2``, int64."""
+        return self._pairs.cpu().view(self._num_classes, self._num_classes)
+
+    @property
+    def num_in_top(self) -> int:
+        """Examples whose class is among the five of the highest logits."""
+        return int(self._in_top)
 
     @property
     def count(self) -> int:

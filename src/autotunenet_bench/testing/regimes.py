@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import typing
 from collections.abc import Iterator
 from functools import cache
@@ -183,6 +184,15 @@ def _with(profile: dict[str, Any]) -> str:
     return f" with profile {profile['profile']}" if profile else ""
 
 
+def losses_on_a_device_are_shown_alike(subject: Subject) -> None:
+    """A loss that is a tensor, as on a GPU, is shown as the number would be."""
+    regime = _config(subject).start(HORIZON, seed=0)
+    for step in range(1, HORIZON.num_epochs * HORIZON.steps_per_epoch + 1):
+        number, tensor = regime.shown_loss(0.5, step), regime.shown_loss(torch.tensor(0.5, dtype=torch.float64), step)
+        alike = math.isclose(float(tensor), number) or (math.isnan(number) and math.isnan(float(tensor)))
+        require(alike, f"at step {step} 0.5 is shown as {number}, and a tensor with 0.5 as {float(tensor)}")
+
+
 REGIME_RULES = (
     *MEMBER_RULES,
     Rule(strikes_and_is_described, "derive from TriggeredConfig and TriggeredRegime, or tell them in start()"),
@@ -197,6 +207,7 @@ REGIME_RULES = (
     Rule(
         pristine_data_and_generators_are_left_alone, "make new tensors by with_tensors(), and draw from stream_seed()"
     ),
+    Rule(losses_on_a_device_are_shown_alike, "let shown_loss() do arithmetic that tensors know, without math.*"),
     Rule(each_seed_keeps_its_trigger, "take the trigger from onset(horizon, seed), and its words into the description"),
 )
 
