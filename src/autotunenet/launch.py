@@ -25,7 +25,8 @@ class Launch(LaunchSearch):
     * A trial fails when the loss rises by more than its noise explains. What it did is taken back.
     * A trial that does no harm is kept, and the next lr is `grow` times larger, or lies between the largest that passed
       and the smallest that failed. Once something has been learned a larger lr has to earn its place: it must learn
-      faster than the one before it, else that one is the answer. Half a trial is enough while nothing is learned.
+      faster than the one before it, twice as fast where that is the user's, else that one is the answer. Half a trial
+      is enough while nothing is learned.
     * Where even the first trial fails, lr falls by `shrink` until a trial survives. That one still is too high, so the
       climb starts a factor `down` below it, from the first state.
 
@@ -50,8 +51,10 @@ class Launch(LaunchSearch):
         grow: Factor to the next trial while none has failed from below, above 1.
         shrink: Divisor to the next trial while none has passed, above 1.
         down: Divisor from the first lr that survives, coming from above, above 1.
-        gain: Once something has been learned, a larger lr has to learn so many times faster, at least 1. A little
-            faster is not enough: it costs more when the world changes.
+        gain: Once something has been learned, an lr larger than the user's has to learn so many times faster than
+            that, at least 1. A little faster is not enough: it costs more when the world changes.
+        gain_beyond: The same where the user's lr has been left behind, for it taught nothing, or too little, or
+            failed: nothing speaks for the one before then, and the further a loss has come down, the slower it falls.
         resolution: The search ends when the smallest failed lr is less than this multiple of the largest passed one.
         peak_fraction: Share of the smallest lr that failed which the answer never exceeds, in (0, 1].
         max_steps: The launch ends after so many steps with the best it has, at least 40.

@@ -89,6 +89,7 @@ class LaunchSearch(LaunchLosses):
         shrink: float = 8.0,
         down: float = 16.0,
         gain: float = 2.0,
+        gain_beyond: float = 1.0,
         resolution: float = 2.1,
         peak_fraction: float = 0.25,
         max_steps: int = 110,
@@ -104,15 +105,17 @@ class LaunchSearch(LaunchLosses):
         for name, value in {"grow": grow, "shrink": shrink, "down": down, "resolution": resolution}.items():
             if not (math.isfinite(value) and value > 1):
                 raise ValueError(f"Launch: {name} must be a finite number above 1, got {value}")
-        if not (math.isfinite(gain) and gain >= 1):
-            raise ValueError(f"Launch: gain must be a finite number, at least 1, got {gain}")
+        for name, value in {"gain": gain, "gain_beyond": gain_beyond}.items():
+            if not (math.isfinite(value) and value >= 1):
+                raise ValueError(f"Launch: {name} must be a finite number, at least 1, got {value}")
         if not 0 < peak_fraction <= 1:
             raise ValueError(f"Launch: peak_fraction must lie in (0, 1], got {peak_fraction}")
         super().__init__()
         self.window, self.num_calibration, self.max_steps = window, num_calibration, max_steps
         self.total_steps = total_steps
         self.grow, self.shrink, self.down = grow, shrink, down
-        self.resolution, self.peak_fraction, self.gain = resolution, peak_fraction, gain
+        self.resolution, self.peak_fraction = resolution, peak_fraction
+        self.gain, self.gain_beyond = gain, gain_beyond
         self.lr = math.nan  # in force for the next step
         self.is_done = False
         self.peak = math.nan  # the lr found
@@ -278,7 +281,8 @@ class LaunchSearch(LaunchLosses):
         # What looked like learning may have been noise: then the climb goes on.
         surely_below = self._initial - 3 * self._noise * math.sqrt(1 / self._third() + 1 / len(self._start))
         learns = learns and (not self._has_learned or min(end, self._reference) < surely_below)
-        if learns and self._has_learned and speed < self.gain * self._speed:  # a larger lr has to earn its place
+        gain = self.gain if self._good == self._first_lr else self.gain_beyond
+        if learns and self._has_learned and speed < gain * self._speed:  # a larger lr has to earn its place
             if speed < _SLOWER * self._speed and self._can_descend():
                 return self._descend(f"lr {self.lr:.3g} learned slower than {self._good:.3g}.")
             if end >= self._reference:

@@ -424,10 +424,19 @@ def test_only_the_users_lr_is_compared_and_only_inside_the_space_and_the_time():
 # -- pace ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("factor", "expected"), [(0.94, 0.4), (0.965, 0.1)])
-def test_a_larger_lr_has_to_learn_twice_as_fast(factor, expected):
-    """2.5 times as fast at 4 times the lr is kept; 1.6 times is not: the one before it is the answer."""
-    speeds = {0.1: 0.98, 0.4: factor, 1.6: 0.92}
+@pytest.mark.parametrize(
+    ("second", "third", "options", "expected"),
+    [
+        (0.965, 0.92, {}, 0.1),
+        (0.94, 0.95, {}, 0.4),
+        (0.94, 0.92, {}, 1.6),
+        (0.94, 0.92, {"gain_beyond": 2.0}, 0.4),
+        (0.965, 0.95, {"gain": 1.5}, 1.6),
+    ],
+)
+def test_an_lr_has_to_learn_twice_as_fast_as_the_users_and_as_fast_as_one_after_it(second, third, options, expected):
+    """2.5 times as fast at 4 times the user's lr is kept, 1.6 times is not; from there on no slower is enough."""
+    speeds = {0.1: 0.98, 0.4: second, 1.6: third}
     training = Law()
     loss = 1.0
 
@@ -437,7 +446,7 @@ def test_a_larger_lr_has_to_learn_twice_as_fast(factor, expected):
         return loss
 
     training.step = law
-    drive = Drive(training)
+    drive = Drive(training, **options)
     assert drive.run() == pytest.approx(expected)
     assert f"learned no faster than {expected}" in drive.launch.reason
 
