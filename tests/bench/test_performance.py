@@ -60,3 +60,23 @@ def test_a_goal_says_whether_it_is_met(performance):
     assert str(goal("import", 40.0, 50, "{:.0f} ms")) == "import: 40 ms, goal 50 ms at most, met"
     assert "**missed**" in str(goal("import", 60.0, 50))
     assert not goal("a number that is none", math.nan, 50).is_met
+
+
+def test_other_networks_are_trained_from_every_start(monkeypatch, capsys):
+    monkeypatch.syspath_prepend(str(ROOT))
+    from benchmarks import other_networks
+
+    threads = torch.get_num_threads()
+    try:
+        monkeypatch.setattr(sys, "argv", ["other_networks", "regression", "--optimizers", "adamw", "--num-steps", "3"])
+        other_networks.main()
+    finally:
+        torch.set_num_threads(threads)
+    head, _, line = capsys.readouterr().out.strip().splitlines()
+    assert head.startswith("| adamw | best cosine | AutoTuneNet, median | from 1e-07 |")
+    numbers = [float(cell.split()[0]) for cell in line.strip("| ").split(" | ")[1:]]
+    assert len(numbers) == 2 + len(other_networks.STARTS["adamw"])
+    assert all(map(math.isfinite, numbers))
+    for name, task in other_networks.TASKS.items():
+        inputs, targets = task.draw(torch.Generator().manual_seed(0), True)
+        assert math.isfinite(task.loss(task.build(), (inputs, targets)).item()), name
