@@ -6,6 +6,8 @@ so that other seeds and controllers can be added later, and every table can be m
     autotunenet-bench suite robustness --set "seeds=[0]"
     python benchmarks/measured.py keep results/robustness docs/measured/robustness.csv
     python benchmarks/measured.py table docs/measured/robustness.csv --where mnist_cnn
+    autotunenet-bench suite any_lr
+    python benchmarks/measured.py launches results/any_lr
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from statistics import median
 
+from autotunenet import Decision
 from autotunenet_bench.metrics import METRICS
 from autotunenet_bench.results import ResultStore, Trace
 from autotunenet_bench.statistics import at_worst, mean_ranks
@@ -45,6 +48,9 @@ def main() -> None:
     table_command.add_argument("--metric", default=LOSSES[0], choices=LOSSES)
     table_command.add_argument("--by", default="regime", choices=("regime", "start"), help="lines of the first table")
     table_command.set_defaults(do=lambda args: table(args.file, args.where, args.metric, args.by))
+    launches_command = commands.add_parser("launches", help="print what launches have found, by initial lr")
+    launches_command.add_argument("results", type=Path, help="folder that a suite has written")
+    launches_command.set_defaults(do=lambda args: launches(args.results))
     args = parser.parse_args()
     args.do(args)
 
@@ -128,6 +134,35 @@ def table(file: Path, where: str, metric: str, by: str) -> None:
     print_row(f"failed, of {len(common)}", *(f"{count:.0f}" for count in lost))
     ranks = mean_ranks([[costs[cell][name] for name in order] for cell in cells])
     print_row(f"mean rank in {len(cells)} cells", *(f"{rank:.2f}" for rank in ranks.tolist()))
+
+
+def launches(results: Path) -> None:
+    """Print how runs with AutoTuneNet have ended, and what their launches have found and cost."""
+    runs: dict[tuple[str, str, float], list[Trace]] = defaultdict(list)
+    for trace in ResultStore(results):
+        if trace.finished and trace.spec["controller"]["name"] == "autotunenet":
+            task = trace.spec["task"]
+            runs[task["name"], task["optimizer"], task["lr"] or trace.initial_hyperparams["lr"]].append(trace)
+    print_row(
+        "initial lr", "accuracy, median (worst)", "final loss", "lr found", "launch ends at, latest", "discarded, most"
+    )
+    print_row(*["---"] * 6)
+    for (task, optimizer, lr), traces in sorted(runs.items()):
+        accuracies = [100 * METRICS["final_val_accuracy"](trace) for trace in traces]
+        ends = [end for end in map(launch_of, traces) if end is not None]
+        print_row(
+            f"{task}, {optimizer} {lr:g}",
+            f"{median(accuracies):.1f} % ({min(accuracies):.1f})",
+            f"{median(METRICS['final_val_loss'](trace) for trace in traces):.3f}",
+            f"{median(end.applied['lr'] for end in ends):.3g}" if ends else "-",
+            f"{max(end.observation.step for end in ends)}" if ends else "-",
+            f"{max(METRICS['discarded_steps'](trace) for trace in traces):.0f}",
+        )
+
+
+def launch_of(trace: Trace) -> Decision | None:
+    """Return the decision that has ended a run's launch; of several launches, the last; None: there was none."""
+    return next((one for one in reversed(trace.decisions) if "The launch ends after" in one.reason), None)
 
 
 def cost(rows: list[Row], metric: str) -> float:
