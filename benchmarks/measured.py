@@ -47,7 +47,10 @@ def main() -> None:
     table_command.add_argument("--where", default="", metavar="TASK", help="only tasks whose name begins so")
     table_command.add_argument("--metric", default=LOSSES[0], choices=LOSSES)
     table_command.add_argument("--by", default="regime", choices=("regime", "start"), help="lines of the first table")
-    table_command.set_defaults(do=lambda args: table(args.file, args.where, args.metric, args.by))
+    table_command.add_argument(
+        "--controllers", nargs="+", metavar="NAME", help="columns; default: all, where all have run"
+    )
+    table_command.set_defaults(do=lambda args: table(args.file, args.where, args.metric, args.by, args.controllers))
     launches_command = commands.add_parser("launches", help="print what launches have found, by initial lr")
     launches_command.add_argument("results", type=Path, help="folder that a suite has written")
     launches_command.set_defaults(do=lambda args: launches(args.results))
@@ -101,10 +104,14 @@ def read(file: Path) -> list[Row]:
         return list(csv.DictReader(stream))
 
 
-def table(file: Path, where: str, metric: str, by: str) -> None:
+def table(file: Path, where: str, metric: str, by: str, wanted: list[str] | None) -> None:
     """Print means over cells of medians over seeds, over the runs that every controller has."""
     rows = [row for row in read(file) if row["task"].startswith(where)]
-    controllers = list(dict.fromkeys(row["controller"] for row in rows))
+    known = list(dict.fromkeys(row["controller"] for row in rows))
+    if unknown := set(wanted or ()) - set(known):
+        sys.exit(f"{file}: there are no runs of {', '.join(sorted(unknown))}; there are {', '.join(known)}")
+    controllers = [name for name in known if name in (wanted or known)]
+    rows = [row for row in rows if row["controller"] in controllers]
     runs: dict[tuple[str, str, str], dict[str, Row]] = defaultdict(dict)
     for row in rows:
         runs[row["task"], row["regime"], row["seed"]][row["controller"]] = row

@@ -58,7 +58,26 @@ def test_finished_runs_are_kept_once_and_tabulated(measured, tmp_path):
     done = measured("table", file, "--by", "start")
     assert done.out.startswith("2 cells, seeds [0, 1], 4 runs a method, commits abc\n")
     assert "| failed, of 4 | 2 | 2 |" in done.out
+    done = measured("table", file, "--controllers", "cosine")
+    assert "\n|  | cosine |\n" in done.out
+    done = measured("table", file, "--controllers", "cosine", "cosmic")
+    assert str(done.code).endswith("there are no runs of cosmic; there are cosine, fixed")
     assert measured("table", file, "--where", "mnist").code not in (0, None)
+
+
+def test_what_launches_have_found_is_tabulated(measured, tmp_path):
+    tasks = ({"name": "digits_mlp", "lr": 1e-5}, {"name": "digits_mlp", "lr": 100.0})
+    config = SuiteConfig(
+        tasks=tasks, regimes=("stationary",), controllers=("fixed", "autotunenet"), num_epochs=6, seeds=(0, 1)
+    )
+    run_suite(config, tmp_path / "results", DataSource(), num_workers=1)
+    low, high = measured("launches", tmp_path / "results").out.splitlines()[2:]
+    for line, start in ((low, "| digits_mlp, adam 1e-05 |"), (high, "| digits_mlp, adam 100 |")):
+        assert line.startswith(start)
+        lr, end, discarded = (float(cell) for cell in line.strip("| ").split(" | ")[-3:])
+        assert 1e-4 < lr < 0.1
+        assert 40 < end <= 120
+        assert 0 <= discarded <= 40
 
 
 @pytest.mark.parametrize("file", KEPT, ids=[file.stem for file in KEPT])
