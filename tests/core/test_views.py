@@ -27,7 +27,7 @@ pytestmark = pytest.mark.xdist_group("views")
 
 @pytest.fixture(scope="module")
 def tuner():
-    _, _, tuner = train([])
+    _, _, tuner = train([], num_steps=400)
     return tuner
 
 
@@ -200,7 +200,7 @@ def test_a_notebook_shows_a_box(tuner):
     assert box.seen.count("svg") == 2
     assert "polyline" in box.seen
     last = [each for each in tuner.history if each.action is Action.ROLLBACK][-1]
-    for words in ("running, step 300", last.reason, f"{len(tuner.history)} decisions", "Last verdicts"):
+    for words in ("running, step 400", last.reason, f"{len(tuner.history)} decisions", "Last verdicts"):
         assert words in box.words
 
 
@@ -217,7 +217,7 @@ def test_a_line_says_what_the_tuner_is_doing(tuner):
     text = repr(tuner)
     rollbacks = sum(each.action is Action.ROLLBACK for each in tuner.history)
     assert text.startswith(
-        f"<Tuner: running, step 300, stable, lr {tuner.metrics()['autotunenet/lr']:.4g}; {rollbacks} r"
+        f"<Tuner: running, step 400, stable, lr {tuner.metrics()['autotunenet/lr']:.4g}; {rollbacks} r"
     )
     assert "0x" not in text
     model = torch.nn.Linear(1, 1)
