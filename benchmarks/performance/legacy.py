@@ -65,7 +65,8 @@ def _install() -> str:
         done = subprocess.run([*words, f"autotunenet=={VERSION}"], capture_output=True, text=True, check=False)
         if done.returncode != 0:
             return f"could not be installed ({(done.stderr.strip().splitlines() or ['no word why'])[-1]})"
-        _packages().joinpath("outside.pth").write_text(sysconfig.get_path("purelib") + "\n", encoding="utf-8")
+        outside = (sysconfig.get_path("purelib"), str(ROOT / "src"))  # the networks are those of `autotunenet_bench`
+        _packages().joinpath("outside.pth").write_text("\n".join(outside) + "\n", encoding="utf-8")
     return ""
 
 
