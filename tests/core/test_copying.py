@@ -1,8 +1,10 @@
 """Where copies of a training's state lie. The device "meta" stands for one that is not the host's memory."""
 
+import pytest
 import torch
 
 from autotunenet.adapters._copying import TreeCopier, restore_state
+from autotunenet.adapters.pytorch import TorchRun
 
 HERE, THERE = torch.arange(3.0), torch.empty(3, device="meta")
 
@@ -42,3 +44,24 @@ def test_state_that_an_optimizer_has_lost_comes_back_beside_its_parameter():
         state = optimizer.state[param]
         assert (state["exp_avg"].device.type, state["step"].device.type) == ("meta", steps_at)
         assert state["momentum_buffer"] is None
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_snapshot_of_a_gpu_lies_in_pinned_memory_and_comes_back():
+    model = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.BatchNorm1d(3)).cuda()
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
+    run = TorchRun(model, optimizer, snapshots_in_host_memory=True)
+
+    def train():
+        optimizer.zero_grad()
+        model(torch.randn(8, 3, device="cuda")).square().sum().backward()
+        optimizer.step()
+
+    train()
+    held = [*model.state_dict().values(), *(value for state in optimizer.state.values() for value in state.values())]
+    buffers = run.copy_into(run.copy_into(None))  # the second time into what is there
+    before = [tensor.clone() for tensor in held]
+    assert all(tensor.is_pinned() for tensor in buffers["model"].values())
+    train()
+    run.copy_from(buffers)
+    assert all(map(torch.equal, held, before))
