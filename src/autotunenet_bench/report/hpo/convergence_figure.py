@@ -50,12 +50,17 @@ def convergence_figure(study: Study, style_of: dict[str, Style]) -> str:
 def over_seeds(curves: Sequence[Curve]) -> Band:
     """Bring step functions of several seeds together, over the costs at which each of them has a value.
 
+    Where one has ended before another has a value at all, for its trials were cheap ones, what it has found is held.
+
     >>> one, other = (np.array([1.0, 2.0]), np.array([5.0, 7.0])), (np.array([1.5, 2.5]), np.array([6.0, 6.0]))
     >>> band = over_seeds([one, other])
     >>> band.steps.tolist(), band.mean.tolist()
     ([1.5, 2.0], [5.5, 6.5])
+    >>> over_seeds([one, (np.array([3.0]), np.array([9.0]))]).mean.tolist()
+    [8.0]
     """
-    first, last = max(costs[0] for costs, _ in curves), min(costs[-1] for costs, _ in curves)
+    first = max(costs[0] for costs, _ in curves)
+    last = max(first, min(costs[-1] for costs, _ in curves))
     every = np.unique(np.concatenate([costs for costs, _ in curves]))
     steps = every[(every >= first) & (every <= last)]
     values: Array = np.stack([held[np.searchsorted(costs, steps, side="right") - 1] for costs, held in curves])
