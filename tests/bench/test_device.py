@@ -17,11 +17,9 @@ from autotunenet_bench.data import DataSource, TensorBatches
 from autotunenet_bench.data.preparing import AugmentAndNormalise
 from autotunenet_bench.data.text_batches import TextBatches
 from autotunenet_bench.device import CPU, STEPS_AHEAD, Device, Feed, has_cuda
-from autotunenet_bench.regimes import REGIMES
 from autotunenet_bench.results import RunFolder
 from autotunenet_bench.suite import resolve
 from autotunenet_bench.tasks import DigitsMlp
-from autotunenet_bench.types import Horizon
 
 SOURCE = DataSource()
 
@@ -317,14 +315,6 @@ def test_a_run_whose_tuner_hears_of_losses_late_resumes_bit_for_bit(controller, 
         runners.run(spec, SOURCE, parted, cut)
     runners.run(spec, SOURCE, parted)
     assert rows(parted) == rows(whole)
-
-
-@pytest.mark.parametrize("name", REGIMES)
-def test_a_loss_on_a_device_is_shown_as_the_number_would_be(name):
-    regime = REGIMES[name]().start(Horizon(num_epochs=4, steps_per_epoch=3), seed=0)
-    for step in range(1, 13):
-        shown = regime.shown_loss(torch.tensor(0.5, dtype=torch.float64), step)
-        assert float(shown) == pytest.approx(regime.shown_loss(0.5, step), nan_ok=True)
 
 
 @pytest.mark.skipif(not has_cuda(), reason="needs a GPU")

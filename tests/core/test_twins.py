@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from trials import ALARM, Harm, Twins
+from trials import ALARM, FarHarm, Harm, Twins
 
 from autotunenet import Action
 from autotunenet.types import Cause
@@ -68,6 +68,15 @@ def test_the_twin_has_trained_on_every_batch_since_the_good_state():
         twins.feed(1, step * 1e-6)
     twins.feed(4, 0.0, lr=0.8)
     assert twins.replayed[3 : 3 + ALARM - 50] == [step * 1e-6 for step in range(51, ALARM - 3)] + [0.0] * 4
+
+
+def test_where_losses_are_heard_late_the_batches_are_still_those_of_the_rise():
+    twins = Twins(run=FarHarm(0.0), lag=2)
+    twins.feed(ALARM - 5)
+    twins.feed(3, 8.0)
+    decision = twins.feed(2)  # the alarm is about the three before these
+    assert twins.replayed[:5] == [8.0, 8.0, 8.0, 0.0, 0.0]
+    assert (decision.action, decision.cause) == (Action.RESTORE_SUSPECT, Cause.DATA)
 
 
 @pytest.mark.parametrize("missing", ["replay", "batches"])

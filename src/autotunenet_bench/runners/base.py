@@ -20,7 +20,7 @@ from autotunenet_bench.config import RunSpec
 from autotunenet_bench.config.specs import sources_of
 from autotunenet_bench.controllers.stepping import Stepping
 from autotunenet_bench.data import DataSource, stream_seed
-from autotunenet_bench.device import CPU, Device, Feed
+from autotunenet_bench.device import CPU, Device, Feed, Pace
 from autotunenet_bench.environment import environment
 from autotunenet_bench.results import RunFolder
 from autotunenet_bench.runners.flops import measure_flops
@@ -219,7 +219,7 @@ class BaseTraining(ABC):
         decisions: list[Decision] = []
         train_seconds = control_seconds = 0.0
         model.train()
-        pace = self._device.pace()
+        pace = Pace(self._device)
         started = perf_counter()
         for batch in self._feed(self._workload.data.train).epoch(self.epoch):
             with self._device.autocast():

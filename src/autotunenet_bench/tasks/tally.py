@@ -11,12 +11,10 @@ TOP = 5
 
 
 class Tally:
-    """Counts over the batches of an evaluation.
+    """Counts over the batches of an evaluation; they stay where the logits are, so that no batch waits for another.
 
     Args:
         num_classes: Classes, at least 2.
-
-    The counts stay where the logits are, so that no batch waits for the one before it.
 
     >>> tally = Tally(2)
     >>> tally.add(torch.tensor([[0.9, 0.1], [0.2, 0.8], [0.3, 0.7]]), torch.tensor([0, 1, 0]))
