@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from statistics import fmean
 
 import numpy as np
 import pytest
 
 from autotunenet import Categorical, Float, Ordinal, SearchSpace
 from autotunenet.hpo import Cost, Trial, TrialState
-from autotunenet_bench.report.hpo.costs import at_equal_cost, best_so_far, best_within, cost_to, target_of, total
+from autotunenet_bench.report.hpo.costs import (
+    at_equal_cost,
+    best_so_far,
+    best_within,
+    cost_to,
+    target_of,
+    total,
+    trials_at_random,
+)
 from autotunenet_bench.report.hpo.headline import headline
 from autotunenet_bench.report.hpo.importance import WEAK_R2, importance
 from autotunenet_bench.report.hpo.pages import describe, to_html, to_markdown
@@ -81,6 +91,12 @@ def test_searches_are_compared_at_the_total_of_the_cheapest():
     assert [(standing.search, standing.mean) for standing in equal.standings] == [("early", 0.9), ("grid", 0.6)]
 
 
+@pytest.mark.parametrize("num_near", [1, 2, 5, 7])
+def test_draws_without_repeats_need_as_many_trials_as_all_orders_have_in_the_mean(num_near):
+    firsts = [min(places) for places in itertools.combinations(range(1, 8), num_near)]
+    assert trials_at_random(num_near, 7) == pytest.approx(fmean(firsts))
+
+
 def test_without_counted_operations_steps_are_the_cost():
     uncounted = run("early", trial(0, 0.7, flops=None))
     assert at_equal_cost(study(GRID, uncounted)).unit == "steps"
@@ -92,12 +108,16 @@ def test_the_headline_says_who_is_ahead_how_soon_and_what_that_is_worth():
     found = study(GRID, early, never)
     target = target_of(found)
     assert (target.value, target.is_optimum, target.whole_cost["flops"]) == (0.9, True, 60.0)
-    ahead, best, *reached, caution = headline(found, at_equal_cost(found), target)
+    ahead, best, how_hard, *reached, caution = headline(found, at_equal_cost(found), target)
     assert ahead == (
         "At equal cost, 3.00e+01 FLOPs, early is ahead by the best validation accuracy found: early 90.00 %; "
         "grid 60.00 %; never 60.00 %."
     )
     assert best == "The best of all 4 points has a validation accuracy of 90.00 %."
+    assert how_hard == (
+        "1 point comes near to it, to 89.50 % or better: draws without repeats need 2.5 trials for the first in the "
+        "mean, so that searches can hardly be told apart here."
+    )
     assert reached == [
         "early came to it after 1 trial, at 50 % of what all points cost.",
         "never did not come to it in 3 trials.",

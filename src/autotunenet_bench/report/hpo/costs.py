@@ -109,6 +109,17 @@ def target_of(study: Study) -> Target:
     return Target(value, near, whole is not None, {unit: total(whole, unit) for unit in UNITS} if whole else {})
 
 
+def trials_at_random(num_near: int, num_all: int) -> float:
+    """Return the mean number of draws without repeats until the first of `num_near` points of `num_all`.
+
+    It is (N + 1) / (k + 1), the mean of the smallest of k different numbers from 1 to N.
+
+    >>> trials_at_random(1, 24), trials_at_random(24, 24)
+    (12.5, 1.0)
+    """
+    return (num_all + 1) / (num_near + 1)
+
+
 @dataclass(frozen=True, slots=True)
 class Standing:
     """A search at equal cost.

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from statistics import fmean
 
-from autotunenet_bench.report.hpo.costs import EqualCost, Standing, Target, amount, cost_to
-from autotunenet_bench.report.hpo.records import SearchRun, Study
+from autotunenet_bench.report.hpo.costs import EqualCost, Standing, Target, amount, cost_to, trials_at_random
+from autotunenet_bench.report.hpo.records import SearchRun, Study, value_of
 
 RULE = (
     "Cost is what the trainings of a search took, each charged in full to every search that asked for it. All searches "
@@ -16,6 +16,9 @@ RULE = (
 
 ENOUGH_SEEDS = 6
 """Fewer pairs can give no p below 0.05; see docs/statistics.md."""
+
+EASY_TRIALS = 3.0
+"""Where random search needs no more trials than these to come near to the best, searches cannot differ by much."""
 
 
 def headline(study: Study, equal: EqualCost, target: Target) -> tuple[str, ...]:
@@ -46,9 +49,24 @@ def _to_the_best(study: Study, target: Target) -> Iterator[str]:
     yield f"The best of {kind} has a {goal.title} of {goal.text(target.value)}."
     if not target.is_optimum:
         return
+    yield _how_hard(study, target)
     for name, runs in study.searches.items():
         if not all(len(run.trials) == num_all for run in runs):
             yield _reached(name, runs, study, target)
+
+
+def _how_hard(study: Study, target: Target) -> str:
+    num_all = study.space.num_points
+    assert num_all
+    num_near = sum(study.goal.is_as_good(value_of(trial), target.near) for trial in study.points)
+    at_random = trials_at_random(num_near, num_all)
+    near = "1 point comes" if num_near == 1 else f"{num_near} points come"
+    which = "" if num_near == 1 else " of them"
+    told = (
+        f"{near} near to it, to {study.goal.text(target.near)} or better: draws without repeats need "
+        f"{at_random:.3g} trials for the first{which} in the mean"
+    )
+    return f"{told}, so that searches can hardly be told apart here." if at_random <= EASY_TRIALS else f"{told}."
 
 
 def _reached(name: str, runs: Sequence[SearchRun], study: Study, target: Target) -> str:
