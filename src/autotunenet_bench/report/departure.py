@@ -74,6 +74,20 @@ def _member(value: Any) -> str:
     return f"{value.get('name')} ({', '.join(keys)})" if keys else str(value.get("name"))
 
 
+def _space(value: Mapping[str, Mapping[str, Any]]) -> str:
+    return f"space {', '.join(f'{name} {_dimension(fields)}' for name, fields in value.items())}"
+
+
+def _dimension(fields: Mapping[str, Any]) -> str:
+    """Return the values of a dimension, or its ends.
+
+    >>> _dimension({"values": [16, 64]}), _dimension({"low": 0.001, "high": 1.0, "log": True})
+    ('16/64', '0.001 to 1.0')
+    """
+    points = fields.get("values") or fields.get("choices")
+    return "/".join(map(str, points)) if points else f"{fields['low']} to {fields['high']}"
+
+
 _WORDS: Mapping[str, Callable[[Any], str]] = {
     "num_epochs": _counted("epoch"),
     "data_fraction": _share,
@@ -84,5 +98,8 @@ _WORDS: Mapping[str, Callable[[Any], str]] = {
     "regimes": _named("regime"),
     "controller": _named("controller"),
     "controllers": _named("controller"),
+    "num_trials": _counted("trial"),
+    "objective": lambda value: f"objective {value}",
+    "space": _space,
 }
 """How the value of each key of a section is told, in this order."""
