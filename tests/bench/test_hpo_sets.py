@@ -50,7 +50,7 @@ def test_the_command_searches_all_and_sums_them_up(folder: Path) -> None:
     few = ("--set", "seeds=[0]", "--set", "num_epochs=1", "--out", str(folder / "out"))
     result = CliRunner().invoke(cli.app, ["hpo", "-c", str(folder / "both.yaml"), *few])
     assert result.exit_code == 0, result.output
-    assert "has the best mean rank over 2 searches" in result.output
+    assert "the best mean rank over 2 data sets" in result.output
     page = (folder / "out" / "both" / "report.html").read_text()
     assert 'href="one/report.html"' in page
     assert (folder / "out" / "both" / "one" / "report.html").exists()

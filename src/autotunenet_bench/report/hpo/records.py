@@ -35,8 +35,11 @@ class Goal:
         >>> goal = Goal(name="val_accuracy", metric="accuracy", title="accuracy", direction="maximize", is_share=True)
         >>> goal.text(0.9514)
         '95.14 %'
+        >>> loss = Goal(name="val_loss", metric="loss", title="loss", direction="minimize", is_share=False)
+        >>> loss.text(0.576), loss.text(1234.5)
+        ('0.5760', '1234')
         """
-        return f"{100 * value:.2f} %" if self.is_share else f"{value:.4g}"
+        return f"{100 * value:.2f} %" if self.is_share else f"{value:#.4g}".removesuffix(".")
 
     def best(self, values: Sequence[float]) -> float:
         """Return the best of some values, at least one."""

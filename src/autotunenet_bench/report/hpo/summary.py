@@ -90,7 +90,9 @@ def _headline(studies: Mapping[str, Study], mean_ranks: list[tuple[str, float]])
     if not mean_ranks:
         return ("No search has a result in every data set yet, so there is nothing to compare.",)
     told = "; ".join(f"{name} {rank:.2f}" for name, rank in mean_ranks)
-    ahead = f"At equal cost {mean_ranks[0][0]} has the best mean rank over {len(studies)} searches: {told}."
+    first = [name for name, rank in mean_ranks if rank == mean_ranks[0][1]]
+    have = f"{' and '.join(first)} {'has' if len(first) == 1 else 'have'}"
+    ahead = f"At equal cost {have} the best mean rank over {len(studies)} data sets: {told}."
     seeds = min(len(runs) for study in studies.values() for runs in study.searches.values())
     few = f"{len(studies)} data sets and {seeds} seed{'' if seeds == 1 else 's'} a search are few: a rank is no proof."
     return (ahead, few) if seeds < ENOUGH_SEEDS or len(studies) < ENOUGH_SEEDS else (ahead,)
