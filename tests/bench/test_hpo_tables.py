@@ -26,6 +26,7 @@ def test_a_shipped_table_is_whole_and_says_where_it_comes_from(name: str) -> Non
     assert origin.commit
     assert not origin.commit.endswith("-dirty")
     assert origin.command.startswith("autotunenet-bench hpo --config ")
+    assert ("--scale" in origin.command) == (", scale " in origin.title)
     assert {"python", "numpy", "torch", "autotunenet"} <= origin.versions.keys()
     assert len(origin.data["sha256"]) == 64
     for outcome in table.outcomes.values():

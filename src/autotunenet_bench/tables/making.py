@@ -96,7 +96,7 @@ def _provenance(about: HpoAbout, study: Study, sha256: str) -> Provenance:
     traces = list(study.traces.values())
     first = traces[0].spec
     return Provenance(
-        title=about.title,
+        title=f"{about.title}, scale {scale.name}" if (scale := about.departure.scale) else about.title,
         task=_task(first["task"], config),
         regime=first["regime"],
         controller=first["controller"],
