@@ -79,7 +79,7 @@ def test_a_lost_comparison_is_told_at_the_top():
     losses = {"calm": {"ours": [0.5] * 10, "fixed": [0.4] * 10}}
     report = report_of(cells(losses), asked("do_no_harm", "fixed"))
     assert report.conclusion[0] == "In these runs: no; ours did harm: 1.25 times the loss of fixed."
-    assert to_markdown(report).index(report.conclusion[0]) < to_markdown(report).index("## Idea")
+    assert to_markdown(report).index(report.conclusion[0]) < to_markdown(report).index("## Plan")
 
 
 def test_what_is_missing_stands_in_place_of_a_conclusion():
@@ -95,6 +95,8 @@ def test_without_a_question_nothing_is_concluded():
     report = report_of(cells(WIN))
     assert (report.verdict, report.conclusion) == (None, (NO_QUESTION,))
     assert report.interpretation[0] == "images under calm: the lowest mean final validation loss is that of ours."
+    assert not any(heading in to_markdown(report) for heading in ("**Answer.**", "## Idea"))
+    assert "Idea" not in to_html(report)
 
 
 @pytest.mark.parametrize("experiment", [None, asked("best_of", "fixed")])
