@@ -25,6 +25,7 @@ from autotunenet_bench.report.hpo.importance import WEAK_R2, importance
 from autotunenet_bench.report.hpo.pages import describe, to_html, to_markdown
 from autotunenet_bench.report.hpo.predictions import predictions
 from autotunenet_bench.report.hpo.records import Goal, SearchRun, Study
+from autotunenet_bench.report.hpo.summary import describe_set
 from autotunenet_bench.report.hpo.tables import searches_table
 
 ACCURACY = Goal(
@@ -131,6 +132,15 @@ def test_six_seeds_need_no_caution_and_a_part_of_them_is_told_as_such():
     found = study(*grids, *lucky)
     sentences = headline(found, at_equal_cost(found), target_of(found))
     assert sentences[-1] == "some came to it with 2 of 6 seeds, after 1 trial, at 17 % of what all points cost."
+
+
+def test_searches_that_are_level_share_the_best_mean_rank():
+    rest = [run(name, trial(0, 0.5, flops=60.0)) for name in ("worse", "worst")]
+    level = [run(name, trial(0, 0.9, lr=1.0, epochs=2, flops=60.0)) for name in ("one", "other", "third")]
+    told = describe_set("T", "", {"a": study(*rest, *level), "b": study(*level, *rest)}).headline[0]
+    assert told.startswith("At equal cost one, other and third have the best mean rank over 2 data sets: one 2.00; ")
+    told = describe_set("T", "", {"a": study(*rest, level[0])}).headline[0]
+    assert told.startswith("At equal cost one has the best mean rank over 1 data set")
 
 
 def test_a_table_of_searches_has_test_metrics_of_what_was_chosen():

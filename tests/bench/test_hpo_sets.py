@@ -9,9 +9,10 @@ from small_searches import TEXT, run_inline
 from typer.testing import CliRunner
 
 from autotunenet_bench import cli
-from autotunenet_bench.config import ConfigError, HpoSetConfig
+from autotunenet_bench.config import ConfigError, HpoSetConfig, load_config
 from autotunenet_bench.config.sets import load_members
 from autotunenet_bench.hpo import suite
+from autotunenet_bench.report.departure import departure_words
 
 SET = "title: Two of them\nconfigs: [{folder}/one.yaml, {folder}/two.yaml]\n"
 
@@ -34,6 +35,13 @@ def test_a_set_is_its_members_with_the_overrides_over_each() -> None:
     assert [member.config.task.name for member in members] == ["sst2_bert_small", "cifar10_resnet50_small"]
     single, none = load_members("hpo_digits")
     assert (single.name, none) == ("hpo_digits", [])
+
+
+def test_what_a_scale_searches_in_and_for_is_told_beside_what_is_specified() -> None:
+    (told,) = departure_words(load_config("hpo_mrpc", scale="small").departure)
+    small, specified = told.split(". As specified ")
+    assert "objective val_loss; space task.lr 5e-05/0.0001/0.0002, task.batch_size 16/32" in small
+    assert "objective val_f1; space task.lr 2e-05/3e-05/5e-05, task.batch_size 16/32" in specified
 
 
 def test_a_wrong_member_is_told_as_by_itself(tmp_path: Path) -> None:

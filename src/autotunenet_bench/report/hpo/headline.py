@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from statistics import fmean
 
+from autotunenet_bench.report.conclusions.words import listed
 from autotunenet_bench.report.hpo.costs import EqualCost, Standing, Target, amount, cost_to, trials_at_random
 from autotunenet_bench.report.hpo.records import SearchRun, Study, value_of
 
@@ -18,7 +19,8 @@ ENOUGH_SEEDS = 6
 """Fewer pairs can give no p below 0.05; see docs/statistics.md."""
 
 EASY_TRIALS = 3.0
-"""Where random search needs no more trials than these to come near to the best, searches cannot differ by much."""
+"""Where random search needs no more trials than these to come near to the best, searches cannot differ by much.
+A judgement, and no measurement: where all do so well, a gain of half is a trial and a half."""
 
 
 def headline(study: Study, equal: EqualCost, target: Target) -> tuple[str, ...]:
@@ -33,7 +35,7 @@ def _ahead(study: Study, equal: EqualCost) -> str:
         return f"Within {cost}, the total of the cheapest search, no search has a result."
     told = "; ".join(f"{standing.search} {_value(study, standing)}" for standing in known)
     first = [standing.search for standing in known if standing.mean == known[0].mean]
-    ahead = f"{' and '.join(first)} {'is' if len(first) == 1 else 'are'} ahead"
+    ahead = f"{listed(first)} {'is' if len(first) == 1 else 'are'} ahead"
     goal = study.goal.title
     return f"At equal cost, {cost}, {ahead} by the best {goal} found: {told}."
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from autotunenet_bench.report.conclusions.words import listed
 from autotunenet_bench.report.hpo.costs import EqualCost, amount, at_equal_cost, cost_to, mean_text, target_of
 from autotunenet_bench.report.hpo.headline import ENOUGH_SEEDS, RULE
 from autotunenet_bench.report.hpo.markdown import fill_markdown
@@ -91,7 +92,7 @@ def _headline(studies: Mapping[str, Study], mean_ranks: list[tuple[str, float]])
         return ("No search has a result in every data set yet, so there is nothing to compare.",)
     told = "; ".join(f"{name} {rank:.2f}" for name, rank in mean_ranks)
     first = [name for name, rank in mean_ranks if rank == mean_ranks[0][1]]
-    have = f"{' and '.join(first)} {'has' if len(first) == 1 else 'have'}"
+    have = f"{listed(first)} {'has' if len(first) == 1 else 'have'}"
     ahead = f"At equal cost {have} the best mean rank over {len(studies)} data sets: {told}."
     seeds = min(len(runs) for study in studies.values() for runs in study.searches.values())
     few = f"{len(studies)} data sets and {seeds} seed{'' if seeds == 1 else 's'} a search are few: a rank is no proof."
