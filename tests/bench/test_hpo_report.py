@@ -120,8 +120,8 @@ def test_the_headline_says_who_is_ahead_how_soon_and_what_that_is_worth():
         "mean, so that searches can hardly be told apart here."
     )
     assert reached == [
-        "early came to it after 1 trial, at 50 % of what all points cost.",
-        "never did not come to it in 3 trials.",
+        "early came to the best after 1 trial, at 50 % of what all points cost.",
+        "never did not come to the best in 3 trials.",
     ]
     assert caution.startswith("One seed a search is too few")
 
@@ -131,7 +131,7 @@ def test_six_seeds_need_no_caution_and_a_part_of_them_is_told_as_such():
     grids = [run("grid", *GRID.trials, seed=seed) for seed in range(6)]
     found = study(*grids, *lucky)
     sentences = headline(found, at_equal_cost(found), target_of(found))
-    assert sentences[-1] == "some came to it with 2 of 6 seeds, after 1 trial, at 17 % of what all points cost."
+    assert sentences[-1] == "some came to the best with 2 of 6 seeds, after 1 trial, at 17 % of what all points cost."
 
 
 def test_searches_that_are_level_share_the_best_mean_rank():

@@ -79,13 +79,13 @@ def _reached(name: str, runs: Sequence[SearchRun], study: Study, target: Target)
     known_costs = [value for value in costs if value is not None]
     num_trials = fmean(len(run.trials) for run in runs)
     if not known_trials:
-        return f"{name} did not come to it in {num_trials:g} trials."
+        return f"{name} did not come to the best in {num_trials:g} trials."
     share = fmean(known_costs) / target.whole_cost[unit]
     number = f"{fmean(known_trials):.3g}"
     after = f"after {number} trial{'' if number == '1' else 's'}, at {100 * share:.0f} % of what all points cost"
     if len(runs) == 1:
-        return f"{name} came to it {after}."
-    return f"{name} came to it with {len(known_trials)} of {len(runs)} seeds, {after}."
+        return f"{name} came to the best {after}."
+    return f"{name} came to the best with {len(known_trials)} of {len(runs)} seeds, {after}."
 
 
 def _caution(study: Study) -> Iterator[str]:
